@@ -1,0 +1,1 @@
+"""What should happen. Pure and synchronous: no I/O, no clock, no chance but what is passed in."""

@@ -1,0 +1,1 @@
+"""Makes it happen: I/O, clocks, tasks."""

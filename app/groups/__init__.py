@@ -1,0 +1,1 @@
+"""The door of the data plane: route table to group, swapped whole."""

@@ -1,0 +1,5 @@
+"""What the operator says."""
+
+from settings.root import Settings
+
+__all__ = ["Settings"]

@@ -1,0 +1,29 @@
+"""What a client may do to us before it is a request."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from settings.models import Frozen
+from settings.units import Duration, Size
+
+
+class EdgeSettings(Frozen):
+    """Limits and deadlines of the client's side."""
+
+    header_timeout: Duration = 10.0
+    """From the connection, or the first byte of a request, to the end of its head."""
+    body_timeout: Duration = 30.0
+    """Between two pieces of a request body."""
+    keep_alive: Duration = 60.0
+    """Idle time between two requests."""
+    write_timeout: Duration = 60.0
+    """A client that reads nothing of its response."""
+    max_header_bytes: Size = 65536
+    max_headers: int = Field(100, ge=1)
+    max_body: Size = 0
+    """0 is without limit."""
+    half_close: bool = False
+    """Serve a client that closes its sending side after the request (plain TCP only)."""
+    encoded_slash: bool = False
+    """Let `%2F` through as part of a segment, instead of answering 400."""
