@@ -18,11 +18,13 @@ class EdgeSettings(Frozen):
     keep_alive: Duration = 60.0
     """Idle time between two requests."""
     write_timeout: Duration = 60.0
-    """A client that reads nothing of its response."""
-    max_header_bytes: Size = 65536
-    max_headers: int = Field(100, ge=1)
+    """How long a client may read nothing of its response."""
+    max_header_bytes: Size = Field(default=65536, ge=1024)
+    """Bytes of a request head, above which it is answered 431; at least 1KiB."""
+    max_headers: int = Field(default=100, ge=1)
+    """Fields of a request head, above which it is answered 431."""
     max_body: Size = 0
-    """0 is without limit."""
+    """Bytes of a request body, above which it is answered 413; 0 is without limit."""
     half_close: bool = False
     """Serve a client that closes its sending side after the request (plain TCP only)."""
     encoded_slash: bool = False

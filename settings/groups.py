@@ -2,76 +2,185 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
-from typing import Literal
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from settings.models import Frozen
+from settings.models import (
+    Fields,
+    FieldValue,
+    Frozen,
+    Line,
+    Listed,
+    Matches,
+    Name,
+    Network,
+    Parameters,
+    Pattern,
+    Token,
+    compiled,
+)  # fmt: skip
+from settings.problems import Wrong
 
-Network = IPv4Network | IPv6Network
+def _host(value: str) -> str:
+    host = value.lower().rstrip(".")
+    if host == "*":
+        return host
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError:
+            raise Wrong("not a host", "write its ASCII form, which begins with xn--") from None
+    if not re.fullmatch(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", host):
+        near = re.sub(r"^[a-z]+://|[:/].*$", "", host)
+        fix = f'write "{near}"' if near not in ("", host) else 'write a name such as "example.org" or "*.example.org"'
+        raise Wrong("not a host", f"{fix}, without scheme, port or path")
+    return host
+
+
+def _method(value: str) -> str:
+    if value.upper() in ("CONNECT", "TRACE"):
+        raise Wrong("CONNECT and TRACE are never served", "leave it out")
+    return value.upper()
+
+
+def _strip(value: Any) -> Any:
+    """A switch or a prefix; from the environment both are text."""
+    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    value = words.get(str(value).strip().lower(), value)
+    if isinstance(value, bool) or (isinstance(value, str) and re.fullmatch(r"/[^?#\x00-\x20\x7f]*", value)):
+        return value
+    raise Wrong("neither a switch nor a prefix", 'write true, false or a path that starts with "/"')
+
+
+def _prefix(value: str) -> str:
+    if value and not re.fullmatch(r"/[^?#\x00-\x20\x7f]*", value):
+        raise Wrong("not a path", 'write one that starts with "/" and has no "?", "#" or space')
+    return value
 
 
 class RedirectSettings(Frozen):
-    """Answer with a redirect; `{scheme} {host} {path} {query}` in *to* are the request's."""
+    """Answer with a redirect."""
 
-    to: str
+    to: Line
+    """Where to; `{scheme} {host} {hostname} {path} {query}` are the request's."""
     status: Literal[301, 302, 303, 307, 308] = 308
+    """308 and 307 keep the method and the body, 301, 302 and 303 may turn it into a GET."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return _status_number({"to": value} if isinstance(value, str) else value)
 
 
 class ResponseSettings(Frozen):
     """Answer with a fixed response."""
 
-    status: int = Field(200, ge=200, le=599)
+    status: int = Field(default=200, ge=200, le=599)
+    """Status code."""
     body: str = ""
-    content_type: str = "text/plain; charset=utf-8"
+    """Text to answer with."""
+    content_type: FieldValue = "text/plain; charset=utf-8"
+    """Content-Type of the text."""
+
+    @model_validator(mode="after")
+    def _bodiless(self) -> Self:
+        if self.body and self.status in (204, 205, 304):
+            raise Wrong(f"a {self.status} has no body", "leave body out, or take another status", at=("body",))
+        return self
 
 
 class RewriteSettings(Frozen):
     """Replace the path by a regular expression."""
 
-    pattern: str
-    to: str
-
+    pattern: Pattern
+    """What to look for in the path, as sent; at most 1000 characters."""
+    to: Line
+    r"""What to put there; `\1` or `\g<name>` is a group of the pattern."""
 
 class HeaderSettings(Frozen):
     """Header fields to change: removed first, then set, then added."""
 
-    remove: tuple[str, ...] = ()
-    set: dict[str, str] = {}
-    add: dict[str, str] = {}
-
+    remove: Listed[Token] = ()
+    """Names of the fields to take out."""
+    set: Fields = Field(default={})
+    """Fields to put in place of all others of their name."""
+    add: Fields = Field(default={})
+    """Fields to put beside others of their name."""
 
 class GroupSettings(Frozen):
     """A route group. What is not given matches everything."""
 
-    host: tuple[str, ...] = ()
-    """Hosts: exact, or `*.example.org` for one or more labels in front."""
+    host: Listed[Annotated[str, AfterValidator(_host)]] = ()
+    """Hosts: exact, or `*.example.org` for one or more labels in front; `*`, or none, is every host."""
     path: str = "/"
     """A path; `path_match` says how it is compared."""
     path_match: Literal["prefix", "exact", "regex"] = "prefix"
     """prefix goes by whole segments: `/api` matches `/api` and `/api/x`, never `/apix`."""
-    method: tuple[str, ...] = ()
-    header: dict[str, str] = {}
+    method: Listed[Annotated[Token, AfterValidator(_method)]] = ()
+    """Methods, such as `GET`; CONNECT and TRACE are never served."""
+    header: Matches = Field(default={})
     """Name to value; `*` for any value, `~` in front for a regular expression."""
-    query: dict[str, str] = {}
+    query: Parameters = Field(default={})
     """Likewise for query parameters."""
-    client: tuple[Network, ...] = ()
+    client: Listed[Network] = ()
     """Networks of the client."""
-    priority: int = 0
+    priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
     """The higher wins; among equals the more specific, as in the Gateway API."""
 
-    pool: str | None = None
+    pool: Name | None = None
+    """Name of the pool that requests are forwarded to."""
     redirect: RedirectSettings | None = None
+    """Answer with a redirect, instead of a pool."""
     respond: ResponseSettings | None = None
+    """Answer with a fixed response, instead of a pool."""
 
-    strip_prefix: bool | str = False
+    strip_prefix: Annotated[bool | str, BeforeValidator(_strip)] = False
     """true: the group's own path is taken off; or the prefix to take off."""
-    add_prefix: str = ""
+    add_prefix: Annotated[str, AfterValidator(_prefix)] = ""
+    """Put in front of the path."""
     rewrite: RewriteSettings | None = None
+    """Replace the path by a regular expression."""
     host_header: Literal["pass", "backend"] = "pass"
     """The Host that the backend sees: the client's, or its own."""
     request_headers: HeaderSettings = HeaderSettings()
+    """Fields to change on the way to the backend."""
     response_headers: HeaderSettings = HeaderSettings()
-    limit: str | None = None
+    """Fields to change on the way to the client."""
+    limit: Name | None = None
     """Name of a limiter under `limits`."""
+
+    @model_validator(mode="after")
+    def _path_is_one(self) -> Self:
+        if self.path_match == "regex":
+            try:
+                compiled(self.path)
+            except Wrong as wrong:
+                raise Wrong(wrong.message, wrong.fix, at=("path",)) from None
+            if self.strip_prefix is True:
+                fix = "write the prefix, or use rewrite"
+                raise Wrong("a regular expression is no prefix to take off", fix, at=("strip_prefix",))
+        elif not self.path.startswith("/") or re.search(r"[?#\x00-\x1f\x7f\\]|//|/\.{1,2}(?:/|$)", self.path):
+            raise Wrong(
+                'such a path never comes in',
+                'write one that starts with "/" and has no "?", "#", "\\", "//" or dot segment in it',
+                at=("path",),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_answer(self) -> Self:
+        given = [name for name in ("pool", "redirect", "respond") if getattr(self, name) is not None]
+        if not given:
+            raise Wrong("the group answers nothing", "write one of pool, redirect or respond")
+        if len(given) > 1:
+            raise Wrong(f"{' and '.join(given)} at once", f"keep one of {', '.join(given)}")
+        return self
+
+
+def _status_number(value: Any) -> Any:
+    """The environment's "301" as a number: a Literal takes no text."""
+    if isinstance(value, dict) and isinstance(value.get("status"), str) and value["status"].isdecimal():
+        return {**value, "status": int(value["status"][:4])}
+    return value

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Self
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, PrivateAttr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from settings.admin import AdminSettings
+from settings.checks import crossed
 from settings.edge import EdgeSettings
-from settings.groups import GroupSettings, Network
+from settings.groups import GroupSettings
 from settings.limits import LimitSettings
-from settings.models import Frozen
+from settings.models import File, Frozen, Listed, Name, Network
 from settings.pools import PoolSettings
+from settings.problems import Crossed, Wrong
+from settings.routes import merge
 from settings.telemetry import ForwardedSettings, LogSettings
 from settings.tls import TlsSettings
 from settings.units import Duration
@@ -28,30 +32,84 @@ class DrainSettings(Frozen):
 
 
 class Settings(BaseSettings):
-    """The whole of the settings: `LB_` and `__` in the environment, or one TOML or YAML file."""
+    """The whole of the settings: `LB_` and `__` in the environment, or one TOML or YAML file.
+
+    Made in Python, it is what its arguments say and reads nothing else; `settings.load.load` reads all the places.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="LB_", env_nested_delimiter="__", frozen=True, extra="forbid", use_attribute_docstrings=True
     )
 
-    config: Path | None = None
-    """The settings file."""
+    config: File = None
+    """The settings file, TOML or YAML."""
     state: Literal["auto", "memory"] = "auto"
+    """Where buckets are kept; auto is memory."""
     routes: str = ""
     """Groups in one line: `/apiA=a; /apiB=b`, path (or host/path) = pool."""
-    groups: dict[str, GroupSettings] = {}
-    pools: dict[str, PoolSettings] = {}
+    groups: dict[Name, GroupSettings] = Field(default={})
+    """Route groups by name."""
+    pools: dict[Name, PoolSettings] = Field(default={})
+    """Pools by name."""
     rate_limit: LimitSettings = LimitSettings()
     """For every request, before routing."""
-    limits: dict[str, LimitSettings] = {}
+    limits: dict[Name, LimitSettings] = Field(default={})
     """Limiters that groups name."""
-    trusted_proxies: tuple[Network, ...] = ()
+    trusted_proxies: Listed[Network] = ()
     """Networks whose word on the client is taken."""
     forwarded: ForwardedSettings = ForwardedSettings()
+    """What the backend is told of the client."""
     edge: EdgeSettings = EdgeSettings()
+    """What a client may do to us."""
     tls: TlsSettings = TlsSettings()
+    """TLS towards the client."""
     log: LogSettings = LogSettings()
+    """The latency log."""
     admin: AdminSettings = AdminSettings()
+    """The control plane."""
     drain: DrainSettings = DrainSettings()
+    """How we stop."""
     initial_grace: Duration = 10.0
     """Ready after this long even when a pool has no backend UP yet."""
+
+    _warnings: tuple[str, ...] = PrivateAttr(())
+    _origins: Mapping[str, str] = PrivateAttr({})
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and hardly meant, such as variables that nothing reads; found by `load`."""
+        return self._warnings
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where each value was said, by its path, such as `pools.a.weight`; what is not here is a default."""
+        return self._origins
+
+    def remember(self, warnings: Iterable[str], origins: Mapping[str, str]) -> Self:
+        """These settings, which know where they come from."""
+        self._warnings, self._origins = tuple(warnings), dict(origins)
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments only, so that settings made in Python do not depend on where."""
+        return (init_settings,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _routes_are_groups(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(value.get("routes"), str):
+            return value
+        try:
+            return {**value, "groups": merge(value["routes"], value.get("groups"))}
+        except Wrong as wrong:
+            raise Wrong(wrong.message, wrong.fix, at=("routes",)) from None
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        found = tuple(crossed(self))
+        if found:
+            raise Crossed(found)
+        return self

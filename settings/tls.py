@@ -12,7 +12,8 @@ class TlsSettings(Frozen):
     reload_interval: Duration = 2.0
     """How often the certificate files are looked at; 0 never."""
     handshake_timeout: Duration = 5.0
-    """Under `l7lb serve`."""
+    """How long a TLS handshake may take, under `l7lb serve`."""
     hsts: Duration = 0.0
     """max-age of `Strict-Transport-Security` on responses over TLS; 0 leaves it out."""
     hsts_subdomains: bool = False
+    """Whether it is meant for all subdomains, too."""

@@ -10,8 +10,7 @@ if TYPE_CHECKING:
 
 
 class Attempt:
-    """
-    One try at one backend. Times are monotonic seconds; 0.0 is "did not happen".
+    """One try at one backend. Times are monotonic seconds; 0.0 is "did not happen".
 
     Attributes:
         started: when the backend was picked.

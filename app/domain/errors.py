@@ -10,8 +10,7 @@ Side = Literal["client", "proxy", "backend"]
 
 
 class ProxyError(Exception):
-    """
-    What went wrong with an exchange.
+    """What went wrong with an exchange.
 
     Attributes:
         status: what the client gets; 499 is only logged, for a client that has gone.

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
 
 class Exchange:
-    """
-    One request and its response. Times are monotonic seconds; 0.0 is "did not happen".
+    """One request and its response. Times are monotonic seconds; 0.0 is "did not happen".
 
     Attributes:
         peer: address at the other end of the connection; "unix" for a unix socket.
@@ -29,6 +28,8 @@ class Exchange:
 
         limit: what the last limiter said; its fields go into the response.
 
+        fields: what layers on the way in want in the response head.
+
         queued: seconds spent waiting for a backend with room.
 
         status: what the client got; 499 when it had gone before; 0 while there is none.
@@ -41,8 +42,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "attempts", "bytes_in", "bytes_out", "client", "ended", "error", "first_byte", "group", "host", "limit",
-        "method", "path", "peer", "pool", "queued", "request_id", "scheme", "started", "status",
+        "attempts", "bytes_in", "bytes_out", "client", "ended", "error", "fields", "first_byte", "group", "host",
+        "limit", "method", "path", "peer", "pool", "queued", "request_id", "scheme", "started", "status",
     )  # fmt: skip
 
     def __init__(self, started: float, peer: str, scheme: str, method: str, host: str, path: str) -> None:
@@ -56,6 +57,7 @@ class Exchange:
         self.group = ""
         self.pool = ""
         self.limit: Decision | None = None
+        self.fields: tuple[tuple[bytes, bytes], ...] = ()
         self.queued = 0.0
         self.attempts: list[Attempt] = []
         self.status = 0

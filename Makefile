@@ -1,0 +1,33 @@
+# Every target is one line that calls scripts/, where the work is.
+
+.PHONY: help install run test lint check bench clean lock up
+
+help:  ## What there is
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+
+install:  ## .venv with everything that requirements-dev.lock names
+	@scripts/install
+
+run: install  ## The demonstration: five backends, the balancer on https://localhost:8443 (PORT=, DEMO_PORT=)
+	@.venv/bin/python scripts/run.py
+
+test: install  ## Everything that can be tested here (ARGS="-k health")
+	@scripts/test $(ARGS)
+
+lint: install  ## ruff, mypy --strict, import-linter, generated files
+	@scripts/lint
+
+check: install  ## What must hold before a change goes in: lint, the domain's coverage, test
+	@scripts/check
+
+bench: install  ## CPU a request beside nginx, HAProxy and a naive proxy (ARGS="--rounds 5")
+	@.venv/bin/python -m scripts.bench $(ARGS)
+
+lock:  ## New pins in the lock files (ARGS=--upgrade)
+	@scripts/lock $(ARGS)
+
+up:  ## The demonstration in containers
+	@docker compose up --build
+
+clean:  ## Take away what all the above made
+	@scripts/clean

@@ -1,0 +1,57 @@
+"""Which path of the control plane answers what."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from app.admin import views
+from app.admin.answers import FIELDS, Json, Problem, Problems
+from app.admin.control import Control
+from app.middleware.admin_token import AdminToken
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def routes(control: Control) -> list[BaseRoute]:
+    """One mount under `admin.prefix`. Without a token, all but live and ready is not there: 404."""
+
+    async def live(_: Request) -> Response:
+        return Json({"live": True})
+
+    async def ready(_: Request) -> Response:
+        opened, pools = control.ready()
+        if opened:
+            return Json({"ready": True, "pools": pools})
+        return Problem(503, "draining, or a pool has no backend yet", {"retry-after": "1"}, ready=False, pools=pools)
+
+    async def config(_: Request) -> Response:
+        return Json(views.config(control.settings))
+
+    async def pools(_: Request) -> Response:
+        now = monotonic()
+        return Json({name: views.pool(pool, now) for name, pool in control.topology.pools.items()})
+
+    async def groups(_: Request) -> Response:
+        return Json(views.routes(control.route_table, control.settings))
+
+    async def metrics(_: Request) -> Response:
+        return Response(control.metrics_text(), headers={**FIELDS, "content-type": METRICS_TYPE})
+
+    async def unknown(request: Request) -> Response:
+        return Problem(404, f"the control plane has no {request.url.path}")
+
+    found: list[BaseRoute] = [Route("/live", live), Route("/ready", ready)]
+    token = control.settings.admin.token
+    if token is not None:
+        guard = [Middleware(AdminToken, token=token.get_secret_value())]
+        secured = {"/config": config, "/pools": pools, "/routes": groups, "/metrics": metrics}
+        found += [Route(path, endpoint, middleware=guard) for path, endpoint in secured.items()]
+    every = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+    found.append(Route("/{path:path}", unknown, methods=every))
+    prefix = control.settings.admin.prefix
+    return [Mount(prefix, routes=found, middleware=[Middleware(Problems)], name="admin")]

@@ -1,0 +1,79 @@
+"""The data plane as plain dicts and lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.domain.hosts import shown
+from app.domain.overlaps import overlaps
+from app.domain.pool import Pool
+from app.domain.routing import RouteTable, Rule
+from settings.groups import GroupSettings
+from settings.root import Settings
+from settings.view import tree
+
+
+def config(settings: Settings) -> dict[str, Any]:
+    """The effective settings without secrets, where each that is no default was said, and what is doubtful."""
+    return {"settings": tree(settings), "origins": dict(settings.origins), "warnings": list(settings.warnings)}
+
+
+def pool(state: Pool, now: float) -> dict[str, Any]:
+    """One pool and its backends; *now* in monotonic seconds."""
+    return {
+        "strategy": state.settings.strategy.kind,
+        "available": len(state.available),
+        "backends": [
+            {
+                "id": backend.id,
+                "url": backend.spec.url,
+                "weight": backend.weight,
+                "in_flight": backend.in_flight,
+                "health": backend.health.state.value,
+                "reason": backend.health.reason,
+                "available": backend.available,
+                "absence": backend.absence(now),
+            }
+            for backend in state.backends
+        ],
+    }
+
+
+def routes(table: RouteTable, settings: Settings) -> dict[str, Any]:
+    """The groups in order of precedence, and where they overlap."""
+    rules = sorted(table.rules, key=_precedence, reverse=True)
+    return {
+        "groups": [group(rule, settings.groups[rule.name]) for rule in rules],
+        "overlaps": [finding._asdict() for finding in overlaps(table)],
+    }
+
+
+def group(rule: Rule, settings: GroupSettings) -> dict[str, Any]:
+    """One group: what it matches, and what it answers with."""
+    said = settings.model_dump(mode="json", include={"method", "header", "query", "client"}, exclude_defaults=True)
+    return {
+        "group": rule.name,
+        "priority": rule.priority,
+        "host": [shown(host) for host in rule.hosts],
+        "path": rule.path,
+        "path_match": rule.kind,
+        "conditions": said,
+        "answer": answer(settings),
+        "limit": settings.limit,
+    }
+
+
+def answer(settings: GroupSettings) -> str:
+    """What a group does with a request, in a few words."""
+    if settings.pool is not None:
+        return f"pool {settings.pool}"
+    if settings.redirect is not None:
+        return f"redirect {settings.redirect.status} {settings.redirect.to}"
+    return f"respond {settings.respond.status}" if settings.respond else "nothing"
+
+
+def _precedence(rule: Rule) -> tuple[Any, ...]:
+    """Higher first: priority, the most specific of its hosts, then the rank among groups of one host."""
+    # An exact host, then the longer wildcard, then any: written "example.org", ".example.org" and "".
+    hosts = [(host != "" and not host.startswith("."), len(host)) for host in rule.hosts]
+    return (rule.priority, max(hosts), rule.rank)

@@ -1,0 +1,73 @@
+"""One server that we forward to: an identity, and live state that survives a reload."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from app.domain.health import Health, State
+from settings.pools import BackendSettings
+from settings.resilience import HealthSettings
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def locate(spec: BackendSettings) -> tuple[str, str, int]:
+    """Scheme, host (IPv6 without brackets) and port."""
+    parts = urlsplit(spec.url)
+    return parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme]
+
+
+class Backend:
+    """One backend of one pool.
+
+    Attributes:
+        id: unique in its pool; stays over a reload.
+
+        pool: name of the pool.
+
+        authority: value of the Host field; without the port where it is the scheme's own.
+
+        weight: share of the traffic beside the others; 0 takes none.
+
+        in_flight: requests being served, up to the last byte of the response.
+
+        draining: finishes what it has, takes nothing new.
+    """
+
+    __slots__ = (
+        "authority", "draining", "health", "host", "id", "in_flight", "pool", "port", "scheme", "spec", "weight",
+    )  # fmt: skip
+
+    def __init__(self, pool: str, spec: BackendSettings, health: HealthSettings) -> None:
+        self.scheme, self.host, self.port = locate(spec)
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        self.authority = (host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}").encode()
+        self.id = spec.id
+        self.pool = pool
+        self.spec = spec
+        self.weight = spec.weight
+        self.in_flight = 0
+        self.draining = False
+        self.health = Health(health)
+
+    def __repr__(self) -> str:
+        return f"<Backend {self.pool}/{self.id}>"
+
+    def configure(self, spec: BackendSettings, health: HealthSettings) -> None:
+        """Go by other settings of the same backend; what is going on at it is kept."""
+        self.spec = spec
+        self.weight = spec.weight
+        self.health.configure(health)
+
+    @property
+    def available(self) -> bool:
+        """Whether it may be picked now."""
+        return self.health.state is State.UP and not self.draining and self.weight > 0
+
+    def absence(self, now: float) -> str:
+        """Why it may not be picked now: draining, down, checking or weight 0; "" when it may."""
+        if self.draining:
+            return "draining"
+        if self.health.state is not State.UP:
+            return self.health.state.value
+        return "" if self.weight else "weight 0"

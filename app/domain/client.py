@@ -1,0 +1,76 @@
+"""Who the client is: the peer, or what trusted proxies in front of us say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from app.domain.headers import Field, listed
+
+_REMEMBERED = 4096
+
+
+class TrustedProxies:
+    """The networks whose word is taken. Answers are remembered, for some thousands of addresses."""
+
+    __slots__ = ("_answers", "_networks")
+
+    def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
+        self._networks = tuple(networks)
+        self._answers: dict[str, bool] = {"unix": any(n.version == 4 and n.prefixlen == 0 for n in networks)}
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def __contains__(self, address: str) -> bool:
+        answer = self._answers.get(address)
+        if answer is None:
+            if len(self._answers) >= _REMEMBERED:
+                self._answers.clear()
+            answer = self._answers[address] = self._look_up(address)
+        return answer
+
+    def _look_up(self, address: str) -> bool:
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return False
+        if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
+            parsed = parsed.ipv4_mapped
+        return any(parsed in network for network in self._networks)
+
+
+def clean_address(text: str) -> str | None:
+    """An address as proxies write it, without port and brackets, in canonical form; None when it is none."""
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        parsed = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
+        parsed = parsed.ipv4_mapped
+    return str(parsed)
+
+
+def client_of(peer: str, headers: Sequence[Field], trusted: TrustedProxies) -> tuple[str, str | None]:
+    """The client's address, and the scheme it used where a trusted proxy told it.
+
+    `X-Forwarded-For` is walked from the right: each entry was written by the proxy before it, so the first that is not
+    itself trusted is the client (nginx `real_ip_recursive`). What is not an address ends the walk at the last good one.
+    """
+    if peer not in trusted:
+        return peer, None
+    client = peer
+    for entry in reversed(listed(b"x-forwarded-for", headers).decode("latin-1").split(",")):
+        address = clean_address(entry)
+        if address is None:
+            break
+        client = address
+        if address not in trusted:
+            break
+    scheme = listed(b"x-forwarded-proto", headers).rpartition(b",")[2].strip().lower()
+    return client, scheme.decode() if scheme in (b"http", b"https") else None

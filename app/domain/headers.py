@@ -1,0 +1,100 @@
+"""Which fields go on, and how a message is framed: RFC 9110 section 7.6, RFC 9112 section 6.
+
+Fields are `(name, value)` pairs of bytes, names in lower case, order and duplicates kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from app.domain.errors import ResponseInvalid
+
+Field = tuple[bytes, bytes]
+Fields = list[Field]
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+    }
+)
+"""RFC 9110 section 7.6.1 and what older proxies left behind."""
+
+NO_BODY = frozenset({204, 304})
+"""Statuses whose response has no body, whatever its fields say (RFC 9112 section 6.3)."""
+
+_RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"date"}
+_OWN_TOKENS = frozenset({b"close", b"keep-alive", b""})
+
+
+def connection_listed(value: bytes) -> frozenset[bytes]:
+    """The names that a `Connection` field takes with it, beside the usual tokens."""
+    return frozenset(token.strip() for token in value.lower().split(b",")) - _OWN_TOKENS
+
+
+def listed(name: bytes, headers: Iterable[Field]) -> bytes:
+    """All values of *name* as one list, as RFC 9110 section 5.3 joins them; b"" without any."""
+    return b", ".join(value for field, value in headers if field == name)
+
+
+class ResponseHead(NamedTuple):
+    """The end-to-end part of a response head.
+
+    Attributes:
+        fields: what the client gets.
+
+        framed: whether Content-Length or chunked says where the body ends; else the connection's end does.
+
+        dated: whether it has a Date.
+    """
+
+    fields: Fields
+    framed: bool
+    dated: bool
+
+
+def response_head(headers: Fields) -> ResponseHead:
+    """Take the hop-by-hop fields out of a response.
+
+    Raises:
+        ResponseInvalid: when the framing can be read in two ways (RFC 9112 section 6.3), or cannot be read.
+    """
+    fields: Fields = []
+    framed = dated = False
+    taken: frozenset[bytes] = frozenset()
+    for field in headers:
+        name = field[0]
+        if name not in _RESPONSE_SPECIAL:
+            fields.append(field)
+        elif name == b"content-length":
+            if framed:
+                raise ResponseInvalid("two framing fields in the response")
+            framed = True
+            fields.append(field)
+        elif name == b"date":
+            if not dated:  # one Date, the first
+                dated = True
+                fields.append(field)
+        elif name == b"transfer-encoding":
+            if framed or field[1].strip().lower() != b"chunked":
+                raise ResponseInvalid("the response's Transfer-Encoding is not chunked alone")
+            framed = True
+        elif name == b"connection":
+            taken |= connection_listed(field[1])
+    if taken:
+        fields = [field for field in fields if field[0] not in taken or field[0] == b"content-length"]
+    return ResponseHead(fields, framed, dated)
+
+
+def serialise(fields: Sequence[Field]) -> bytes:
+    """Field lines as they stand on the wire, each with its CRLF."""
+    return b"".join([b"%b: %b\r\n" % field for field in fields])

@@ -1,0 +1,97 @@
+"""The request head that the backend gets, but for its first line: what of the client's goes on, what we add."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
+
+from app.domain.headers import HOP_BY_HOP, Field, Fields, connection_listed
+from app.domain.trace import accepted_request_id, new_request_id, new_traceparent, valid_traceparent
+
+if TYPE_CHECKING:
+    from app.domain.exchange import Exchange
+    from app.domain.fields import FieldRules
+    from app.domain.forwarded import ForwardedRule
+    from settings.telemetry import ForwardedSettings
+
+CHUNKED = -1
+
+
+class RequestHead(NamedTuple):
+    """Attributes:
+    host: value of the Host field; b"" when the client sent none (HTTP/1.0).
+
+    lines: all other field lines, each with its CRLF.
+
+    length: of the body in bytes; 0 without a body, CHUNKED when it is not known before its end.
+    """
+
+    host: bytes
+    lines: bytes
+    length: int
+
+
+class RequestHeadRule:
+    """How the head is made, prepared for one group."""
+
+    __slots__ = ("_fields", "_forwarded", "_request_id", "_rng", "_special", "_trace", "_via")
+
+    def __init__(
+        self, settings: ForwardedSettings, forwarded: ForwardedRule, fields: FieldRules | None, rng: Random
+    ) -> None:
+        self._forwarded = forwarded
+        self._fields = fields
+        self._request_id = settings.request_id
+        self._trace = settings.traceparent
+        self._via = b"via: 1.1 %b\r\n" % settings.via.encode() if settings.via else b""
+        self._rng = rng
+        own = {b"host", b"content-length", b"expect"}
+        if self._request_id:
+            own |= {b"x-request-id"}
+        if self._trace != "pass":
+            own |= {b"traceparent"}
+        self._special = HOP_BY_HOP | forwarded.names | own
+
+    def build(self, exchange: Exchange, headers: Fields) -> RequestHead:
+        """The head for *headers* as the client sent them; gives the exchange its request id."""
+        if self._fields is not None:
+            headers = self._fields.apply(headers)
+        special = self._special
+        lines: list[bytes] = []
+        sent: list[Field] = []
+        host = request_id = trace = connection = b""
+        length = 0
+        for field in headers:
+            name = field[0]
+            if name not in special:
+                lines.append(b"%b: %b\r\n" % field)
+            elif name == b"host":
+                host = field[1]
+            elif name == b"connection":
+                connection = field[1] if not connection else b"%b,%b" % (connection, field[1])
+            elif name == b"content-length":
+                if length != CHUNKED:
+                    length = int(field[1])
+                    lines.append(b"content-length: %b\r\n" % field[1])
+            elif name == b"transfer-encoding":
+                length = CHUNKED
+            elif name == b"x-request-id":
+                request_id = field[1]
+            elif name == b"traceparent":
+                trace = field[1]
+            else:
+                sent.append(field)
+        if connection and (taken := connection_listed(connection)):
+            lines = [line for line in lines if line.partition(b":")[0] not in taken or line.startswith(b"content-le")]
+        if length == CHUNKED:
+            lines = [line for line in lines if not line.startswith(b"content-length:")]
+            lines.append(b"transfer-encoding: chunked\r\n")
+        lines.append(self._forwarded.lines(exchange, sent))
+        if self._request_id:
+            exchange.request_id = (request_id and accepted_request_id(request_id)) or new_request_id(self._rng)
+            lines.append(b"x-request-id: %b\r\n" % exchange.request_id.encode())
+        if self._trace == "make":
+            trace = trace if trace and valid_traceparent(trace) else new_traceparent(self._rng)
+            lines.append(b"traceparent: %b\r\n" % trace)
+        lines.append(self._via)
+        return RequestHead(host, b"".join(lines), length)

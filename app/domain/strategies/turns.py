@@ -1,0 +1,32 @@
+"""Weighted turns among whichever backends are asked about, a different set each time if need be.
+
+Earliest deadline first: a backend's turns are 1/weight apart on a clock that the turns themselves move on. Who was
+not asked about for a while has no arrears to make up: its next turn counts from now.
+
+Source: start-time fair queueing, P. Goyal, H. Vin, H. Cheng, SIGCOMM 1996.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from app.domain.backend import Backend
+
+
+class Turns:
+    """Turns of *backends*, each first at a random point of its period, so that workers do not go in step."""
+
+    __slots__ = ("_clock", "_due")
+
+    def __init__(self, backends: Sequence[Backend], rng: Random) -> None:
+        self._clock = 0.0
+        self._due = {backend: rng.random() / backend.weight for backend in backends}
+
+    def take(self, among: Sequence[Backend]) -> Backend:
+        """Whose turn it is among these, which is thereby taken. O(n)."""
+        due = self._due
+        backend = min(among, key=due.__getitem__)
+        self._clock = max(self._clock, due[backend])
+        due[backend] = self._clock + 1.0 / backend.weight
+        return backend

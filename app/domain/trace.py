@@ -1,0 +1,32 @@
+"""The names by which one request is found again: X-Request-ID, and W3C trace context."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+
+
+def accepted_request_id(value: bytes) -> str:
+    """A client's request id as it is, when it is 1 to 128 visible ASCII characters; else ""."""
+    return value.decode() if _REQUEST_ID.fullmatch(value) else ""
+
+
+def new_request_id(rng: Random) -> str:
+    """128 random bits in hexadecimal."""
+    return f"{rng.getrandbits(128):032x}"
+
+
+def valid_traceparent(value: bytes) -> bool:
+    """Whether a `traceparent` may be passed on (W3C Trace Context section 3.2)."""
+    return _TRACEPARENT.fullmatch(value) is not None
+
+
+def new_traceparent(rng: Random) -> bytes:
+    """A new trace, marked as sampled.
+
+    Not sampled would switch tracing off in backends that follow their parent, which is the default of OpenTelemetry.
+    """
+    return b"00-%032x-%016x-01" % (rng.getrandbits(128) | 1, rng.getrandbits(64) | 1)

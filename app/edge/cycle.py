@@ -1,0 +1,302 @@
+"""
+One exchange as the app sees it: `receive`, `send`, and what our app may ask beside them (`watch`, `abort`).
+
+The response, as a state machine:
+
+    NEW --start--> HELD --first body--> BODY --last body--> complete
+                     (head and first body leave in one write)
+
+`gone` (the client closed, or was cut) ends it from any state: `send` is then silent and `receive` says
+`http.disconnect`, as ASGI 2.3 has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from app.domain.errors import BodyTimeout, InternalError, ProxyError
+from app.edge.wire import CHUNKED, CLOSE, CONTINUE, STATUS_LINES, block, refusal
+
+if TYPE_CHECKING:
+    from app.edge.protocol import EdgeProtocol
+
+Message = MutableMapping[str, Any]
+App = Callable[[dict[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+
+HIGH_WATER = 65536
+"""Bytes of request body that wait for the app before the client is made to wait."""
+COPY_BELOW = 65536
+"""Bytes up to which joining head and body is cheaper than a second buffer."""
+
+_OURS = frozenset((b"content-length", b"transfer-encoding", b"connection", b"keep-alive"))
+_NEW, _HELD, _BODY = range(3)
+_CLOSE_DELIMITED, _LENGTH, _CHUNKED, _BODYLESS = range(4)
+
+logger = logging.getLogger("app.edge")
+
+
+class Cycle:
+    """
+    One request and its response on a connection.
+
+    Attributes:
+        keep_alive: another request may follow on this connection.
+
+        complete: the response is written to its end.
+
+        gone: the client cannot get any more of it.
+
+        body_done: the request body has arrived to its end.
+    """
+
+    __slots__ = (
+        "_chunks", "_connection", "_expects", "_framing", "_head", "_head_only", "_http11", "_left", "_more",
+        "_problem", "_size", "_stage", "_waiter", "_watcher", "body_done", "complete", "gone", "keep_alive", "task",
+    )  # fmt: skip
+
+    def __init__(
+        self, connection: EdgeProtocol, *, head_only: bool, http11: bool, keep_alive: bool, expects: bool
+    ) -> None:
+        self._connection = connection
+        self._head_only = head_only
+        self._http11 = http11
+        self._expects = expects
+        self.keep_alive = keep_alive
+        self.task: asyncio.Task[None] | None = None
+        # the request
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._more = True
+        self._problem: ProxyError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._watcher: Callable[[], None] | None = None
+        self.body_done = False
+        # the response
+        self._stage = _NEW
+        self._head = b""
+        self._framing = _CLOSE_DELIMITED
+        self._left = 0
+        self.complete = False
+        self.gone = False
+
+    async def run(self, app: App, scope: dict[str, Any]) -> None:
+        """Let *app* answer. Whatever it does, the connection is answered or cut when this returns."""
+        try:
+            await app(scope, self.receive, self.send)
+            if not self.complete and not self.gone:
+                raise RuntimeError("the app returned without a complete response")
+        except Exception as error:
+            self._fail(error)
+        finally:
+            if not self.complete and not self.gone:
+                self.abort()
+            self._connection.tasks.discard(self.task)
+
+    def _fail(self, error: Exception) -> None:
+        if not isinstance(error, ProxyError):
+            logger.error("the app failed", exc_info=error)
+        if self.gone or self._stage != _NEW:
+            return
+        known = error if isinstance(error, ProxyError) else InternalError()
+        connection = self._connection
+        self.keep_alive = False
+        self.complete = True
+        connection.transport.write(refusal(known, connection.server_state.default_headers, head_only=self._head_only))
+        connection.completed(self)
+
+    # What the app calls...
+
+    async def receive(self) -> Message:
+        """
+        The next piece of the request body, then `http.disconnect`.
+
+        Raises BodyTimeout when the client stalls, BadRequest when what follows is no body.
+        """
+        connection = self._connection
+        if self._stage == _HELD:
+            connection.transport.write(self._flush())
+        while True:
+            if self.gone or self.complete:
+                return {"type": "http.disconnect"}
+            if self._problem is not None:
+                raise self._problem
+            chunks = self._chunks
+            if chunks:
+                body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                self._chunks = []
+                self._size = 0
+                self._more = not self.body_done
+                connection.resume_reading()
+                return {"type": "http.request", "body": body, "more_body": self._more}
+            if self.body_done:
+                if self._more:
+                    self._more = False
+                    return {"type": "http.request", "body": b"", "more_body": False}
+            else:
+                if self._expects and self._stage == _NEW:
+                    connection.transport.write(CONTINUE)
+                self._expects = False
+                connection.await_body()
+            self._waiter = connection.loop.create_future()
+            await self._waiter
+
+    async def send(self, message: Message) -> None:
+        """
+        Write a part of the response. Waits while the client reads slowly; silent when it has gone.
+
+        Raises RuntimeError when the messages do not make a response, and ValueError for a field that is not one.
+        """
+        connection = self._connection
+        while connection.drained is not None:
+            await connection.drained
+        if self.gone:
+            return
+        kind = message["type"]
+        if kind == "http.response.body":
+            self._write(message.get("body", b""), message.get("more_body", False))
+        elif kind == "http.response.start" and self._stage == _NEW:
+            self._start(message["status"], message.get("headers", ()))
+        else:
+            raise RuntimeError(f"unexpected ASGI message {kind!r}")
+
+    def watch(self, gone: Callable[[], None] | None) -> None:
+        """Call *gone* once, as soon as the client has gone before the response is complete: at once when it has already."""
+        if gone is not None and self.gone:
+            gone()
+        else:
+            self._watcher = gone
+
+    def abort(self) -> None:
+        """Cut the connection: what the client has got can then not be taken for a whole response."""
+        if self.complete or self.gone:
+            return
+        connection = self._connection
+        if self._stage == _HELD:
+            connection.transport.write(self._flush())
+        self.gone = True
+        self._watcher = None
+        connection.cut(reset=self._stage == _BODY and self._framing == _CLOSE_DELIMITED)
+
+    # What the connection calls...
+
+    def feed(self, data: bytes) -> None:
+        """A piece of the request body has come."""
+        self._chunks.append(data)
+        self._size += len(data)
+        if self._size > HIGH_WATER:
+            self._connection.pause_reading()
+        if self._waiter is not None:
+            self._wake()
+
+    def end(self) -> None:
+        """The request body is complete."""
+        self.body_done = True
+        if self._waiter is not None:
+            self._wake()
+
+    def stalled(self) -> bool:
+        """The request body has not come for a while. Returns whether the app was waiting for it."""
+        if self._waiter is None:
+            return False
+        self.spoil(BodyTimeout("the request body stopped arriving"))
+        return True
+
+    def spoil(self, problem: ProxyError) -> None:
+        """The request body cannot be completed."""
+        self._problem = problem
+        self.keep_alive = False
+        if self._waiter is not None:
+            self._wake()
+
+    def disconnect(self) -> None:
+        """The client has gone."""
+        if self.complete or self.gone:
+            return
+        self.gone = True
+        if self._waiter is not None:
+            self._wake()
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # The response on the wire...
+
+    def _start(self, status: int, headers: Any) -> None:
+        connection = self._connection
+        lines = [STATUS_LINES[status]]
+        for pair in connection.server_state.default_headers:
+            lines.append(b": ".join(pair))
+        length = b""
+        for pair in headers:
+            name = pair[0]
+            if name in _OURS:
+                value = pair[1]
+                if name == b"connection":
+                    if b"close" in value.lower():
+                        self.keep_alive = False
+                    continue
+                if name != b"content-length":
+                    continue
+                if length or not value.isdigit():
+                    raise RuntimeError("a response needs one Content-Length, of digits")
+                length = value
+                if status == 204:  # RFC 9110 section 8.6 forbids it there
+                    continue
+            lines.append(b": ".join(pair))
+        if self._head_only or status in (204, 304):
+            self._framing = _BODYLESS
+        elif length:
+            self._framing = _LENGTH
+            self._left = int(length)
+        elif self._http11:
+            self._framing = _CHUNKED
+            lines.append(CHUNKED)
+        if not self.body_done or connection.link.draining:
+            self.keep_alive = False
+        if not self.keep_alive:
+            lines.append(CLOSE)
+        self._head = block(lines)
+        self._stage = _HELD
+
+    def _flush(self) -> bytes:
+        head, self._head = self._head, b""
+        self._stage = _BODY
+        return head
+
+    def _write(self, body: bytes, more: bool) -> None:
+        if self._stage == _NEW or self.complete:
+            raise RuntimeError("unexpected ASGI message 'http.response.body'")
+        framing = self._framing
+        parts: tuple[bytes, ...] = (body,)
+        if framing == _LENGTH:
+            self._left -= len(body)
+            if self._left < 0 or (self._left and not more):
+                raise RuntimeError("the response body is not as long as its Content-Length")
+        elif framing == _CHUNKED:
+            if body:
+                parts = (b"%x\r\n" % len(body), body, b"\r\n" if more else b"\r\n0\r\n\r\n")
+            elif not more:
+                parts = (b"0\r\n\r\n",)
+        elif framing == _BODYLESS:
+            parts = (body,) = (b"",)
+        if self._stage == _HELD:
+            parts = (self._flush(), *parts)
+        connection = self._connection
+        if len(body) > COPY_BELOW:
+            connection.transport.writelines(parts)
+        elif data := b"".join(parts):
+            connection.transport.write(data)
+        if not more:
+            self.complete = True
+            self._watcher = None
+            if self._waiter is not None:
+                self._wake()
+            connection.completed(self)

@@ -1,0 +1,146 @@
+"""
+Is this request head one that can be read in one way only?
+
+llhttp has refused by now what is not HTTP at all: odd bytes in field names, bare CR or LF, NUL, folded fields, a second
+or a non-numeric Content-Length, Content-Length beside Transfer-Encoding. Here stands what it lets through.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from app.domain.errors import BadRequest, NotSupported
+
+Headers = list[tuple[bytes, bytes]]
+
+_WATCHED = frozenset((b"host", b"transfer-encoding", b"content-length", b"expect", b"upgrade"))
+_NAME = re.compile(rb"[A-Za-z0-9._-]{1,255}")
+_PORT = re.compile(rb"[0-9]{0,5}")
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)([^?]*)(?:\?(.*))?", re.DOTALL)
+
+
+class Framing(NamedTuple):
+    """
+    What a head says about the message that follows.
+
+    Attributes:
+        chunked: the body is in chunks.
+
+        length: Content-Length; 0 without one.
+
+        expects: the client waits for 100 Continue.
+
+        upgrade: the protocols it would rather speak, lower-cased; b"" for none.
+    """
+
+    chunked: bool = False
+    length: int = 0
+    expects: bool = False
+    upgrade: bytes = b""
+
+
+PLAIN = Framing()
+"""No body and nothing special: nearly every request, so it is made once."""
+
+
+def framing_of(headers: Headers, http11: bool) -> Framing:
+    """
+    What the fields say of host and body.
+
+    Raises BadRequest unless there is exactly one valid Host (HTTP/1.0: at most one, RFC 9112 section 3.2) and the body's
+    end is certain (section 6.3); NotSupported for a transfer coding other than chunked.
+    """
+    host: bytes | None = None
+    codings: bytes | None = None
+    length = 0
+    expects = False
+    upgrade = b""
+    for name, value in headers:
+        if name in _WATCHED:
+            if name == b"host":
+                if host is not None:
+                    raise BadRequest("more than one Host")
+                host = value
+                check_host(value)
+            elif name == b"content-length":
+                length = int(value)
+            elif name == b"transfer-encoding":
+                codings = value if codings is None else codings + b"," + value
+            elif name == b"expect":
+                expects = expects or value.strip(b" \t").lower() == b"100-continue"
+            else:
+                upgrade += value.lower() + b","
+    if host is None and http11:
+        raise BadRequest("no Host")
+    if codings is not None:
+        _check_codings(codings, http11)
+    if length or codings is not None or upgrade:
+        return Framing(codings is not None, length, expects and http11, upgrade)
+    return PLAIN
+
+
+def _check_codings(codings: bytes, http11: bool) -> None:
+    if not http11:
+        raise BadRequest("Transfer-Encoding with HTTP/1.0")
+    names = [name.strip(b" \t").lower() for name in codings.split(b",")]
+    if names != [b"chunked"]:
+        if names[-1] == b"chunked" and b"chunked" not in names[:-1] and b"" not in names:
+            raise NotSupported("a transfer coding other than chunked")
+        raise BadRequest("Transfer-Encoding is not chunked")
+
+
+@lru_cache(maxsize=1024)
+def check_host(host: bytes) -> None:
+    """
+    Raise BadRequest unless *host* is a name, an IPv4 address or a bracketed IPv6 address, with or without a port.
+
+    Narrower than RFC 3986's reg-name, which lets in what no name server does and what others split lists at.
+    """
+    if host[:1] == b"[":
+        literal, bracket, rest = host[1:].partition(b"]")
+        colon, port = rest[:1], rest[1:]
+        try:
+            ipaddress.IPv6Address(literal.decode("ascii"))
+        except ValueError:
+            bracket = b""
+        valid = bracket == b"]" and colon in (b"", b":") and b"%" not in literal
+    else:
+        name, _, port = host.partition(b":")
+        valid = _NAME.fullmatch(name) is not None
+    if not valid or not _PORT.fullmatch(port) or int(port or b"0") > 65535:
+        raise BadRequest("not a valid Host")
+
+
+def split_target(url: bytes, method: bytes) -> tuple[bytes | None, bytes, bytes]:
+    """
+    Split a request target (RFC 9112 section 3.2) into authority, raw path and query.
+
+    Returns:
+        The authority is None but for the absolute form, where it stands for the Host field.
+
+    Raises:
+        BadRequest: for a fragment, user information, another scheme than http, or a form that *method* does not have.
+    """
+    if b"#" in url:
+        raise BadRequest("a fragment in the request target")
+    if url[:1] == b"/":
+        path, _, query = url.partition(b"?")
+        return None, path, query
+    if url == b"*" and method == b"OPTIONS":
+        return None, url, b""
+    absolute = _ABSOLUTE.fullmatch(url)
+    if absolute is None:
+        raise BadRequest("not a request target that can be served")
+    authority, path, query = absolute.groups(b"")
+    check_host(authority)
+    return authority, path or (b"*" if method == b"OPTIONS" and not query else b"/"), query
+
+
+def with_host(headers: Headers, host: bytes) -> Headers:
+    """*headers* with *host* as their Host, in its old place, or first when there was none."""
+    if not any(name == b"host" for name, _ in headers):
+        return [(b"host", host), *headers]
+    return [(name, host if name == b"host" else value) for name, value in headers]

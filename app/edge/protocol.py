@@ -1,0 +1,432 @@
+"""
+The HTTP protocol class that uvicorn runs for us: parsing by httptools, with the limits and deadlines it lacks.
+
+What is being read, as a state machine; the response has its own in `cycle`:
+
+    IDLE --first byte--> HEAD --blank line--> BODY --last byte--> IDLE
+                          |                    |                   (or DEAF, when no other request may follow)
+                          +----- refused ------+--> DEAF: what else comes is dropped
+
+    MUTED  the parser, having seen `Upgrade`, believes that the body is another protocol's; it is about to be told better
+
+    deadline    IDLE keep_alive (header_timeout for the first request), HEAD header_timeout, BODY body_timeout while the
+                app waits, DEAF the lingering close. None while an exchange runs whose request is complete.
+
+Requests that come before the response is complete wait in order; a refusal waits behind them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import httptools
+
+from app.domain.errors import BadRequest, HeadTimeout, HeadTooLarge, MethodNotAllowed, NotSupported, ProxyError
+from app.domain.exchange import Exchange
+from app.edge.connection import Connection
+from app.edge.cycle import Cycle
+from app.edge.head import PLAIN, Framing, Headers, framing_of, split_target, with_host
+from app.edge.link import STATE_KEY
+from app.edge.sweep import NEVER
+from app.edge.wire import refusal
+
+if TYPE_CHECKING:
+    from uvicorn import Config
+    from uvicorn.server import ServerState
+
+MAX_PIPELINED = 64
+"""Requests that may wait for their turn; the last of them is answered with `connection: close`."""
+CHUNK_OVERHEAD = 24
+"""Bytes that a chunk may need beside its data: a 64 bit size and two line ends, with something to spare."""
+STOPPING = 1.0
+"""Seconds that a client has to finish its request head when we are about to stop."""
+
+_IDLE, _HEAD, _BODY, _DEAF, _MUTED = range(5)
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r\n")
+
+
+class Overloaded(ProxyError):
+    """uvicorn's `--limit-concurrency` is reached."""
+
+    status = 503
+    error_type = "http_request_denied"
+    retry_after = 1.0
+
+
+class EdgeProtocol(Connection):
+    """One client's connection."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._parser = httptools.HttpRequestParser(self)
+        self._asgi = {"version": config.asgi_version, "spec_version": "2.3"}
+        self._max_head = self.settings.max_header_bytes
+        self._max_fields = self.settings.max_headers
+        self._state = _IDLE
+        # the head being read
+        self._url = b""
+        self._headers: Headers = []
+        self._fed = 0  # bytes being parsed
+        self._at_start = False  # ... and nothing has come of them yet
+        self._head_bytes = 0  # at most so many are of the head,
+        self._foreign = 0  # so many of which may be of what stood before it
+        self._head_timed = True  # the first request's time runs from the connection
+        # the body being read
+        self._reading: Cycle | None = None
+        self._chunked = False
+        self._padding = 0  # bytes of chunk sizes, extensions and trailers
+        # the responses
+        self._cycle: Cycle | None = None
+        self._queue: deque[tuple[Cycle, dict[str, Any]]] = deque()
+        self._refused: Exchange | None = None
+        self._unread = False  # the client may still be sending what nobody will read
+        self._stopping = False
+
+    # What the event loop and uvicorn call...
+
+    def data_received(self, data: bytes) -> None:
+        """Parse."""
+        fed = self._fed = len(data)
+        state = self._state
+        if state == _IDLE:
+            self._at_start = True
+        elif state == _HEAD:
+            self._head_bytes += fed
+        elif state == _BODY:
+            self._padding += fed
+        else:
+            self._unread = True
+            self.discard(fed)
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._not_upgraded(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self._malformed(error, data)
+        state = self._state
+        if state == _BODY:
+            if self._chunked:
+                self._check_padding()
+        elif state == _HEAD or self._at_start:
+            self._await_head()
+
+    def eof_received(self) -> bool:
+        """A client that closes its side has gone, unless `half_close` lets it wait for what it asked."""
+        last = self._queue[-1][0] if self._queue else self._cycle
+        waits = last is not None and last.body_done and self._state in (_IDLE, _DEAF)
+        if waits and last is not None and self.settings.half_close and self.scheme == "http":
+            last.keep_alive = False
+            self._state = _DEAF
+            return True
+        self._gone()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the exchanges, and forget the connection."""
+        self._gone()
+        super().connection_lost(exc)
+        del self._parser  # it holds our methods
+
+    def shutdown(self) -> None:
+        """uvicorn stops: finish what has begun, close what has not. A new connection's request may be on its way already."""
+        self._stopping = True
+        if self._cycle is not None:
+            self._cycle.keep_alive = False
+        elif self._state == _HEAD or (self._state == _IDLE and self._head_timed):
+            self.read_deadline = min(self.read_deadline, self.loop.time() + STOPPING)
+        elif self._state == _IDLE:
+            self.close()
+
+    def expire(self, now: float) -> None:
+        """A deadline has passed (`Timed`)."""
+        if self.write_deadline <= now:
+            self.check_writing()
+        if self.read_deadline > now:
+            return
+        self.read_deadline = NEVER
+        if self._state == _HEAD:
+            self._refuse(HeadTimeout("the request head did not arrive in time"))
+        elif self._state == _BODY:
+            if self._reading is not None and self._reading.stalled():
+                self._state = _DEAF
+        else:
+            self.close()
+
+    # What the parser calls...
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        if self._state >= _DEAF:
+            return
+        self._state = _HEAD
+        self._url = b""
+        self._headers = []
+        self._head_bytes = self._fed
+        self._foreign = 0 if self._at_start else self._fed
+        self._at_start = False
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request target."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head, or of the trailers, which go no further."""
+        self._headers.append((name.lower(), value.rstrip()))
+
+    def on_headers_complete(self) -> None:
+        """The head is complete: refuse it, or begin its exchange."""
+        if self._state >= _DEAF:
+            return
+        parser = self._parser
+        url = self._url
+        headers = self._headers
+        method = parser.get_method()
+        version = parser.get_http_version()
+        http11 = version == "1.1"
+        try:
+            if self._head_bytes > self._max_head or len(headers) > self._max_fields:
+                self._check_size()
+            if not http11 and version != "1.0":
+                raise BadRequest("not HTTP/1.1")
+            if method in (b"CONNECT", b"TRACE"):
+                raise MethodNotAllowed("CONNECT and TRACE are not served")
+            framing = framing_of(headers, http11)
+            if url[:1] == b"/" and b"#" not in url:
+                path, _, query = url.partition(b"?")
+            else:
+                authority, path, query = split_target(url, method)
+                if authority is not None:
+                    headers = with_host(headers, authority)
+            muted = framing.upgrade != b"" and self._ignore_upgrade(framing, http11)
+            limit = self.config.limit_concurrency
+            if limit is not None and (len(self.server_state.connections) > limit or len(self.tasks) >= limit):
+                raise Overloaded("too many requests at once")
+        except ProxyError as error:
+            self._refuse(error)
+            return
+        self._state = _MUTED if muted else _BODY
+        self._head_timed = False
+        self.read_deadline = NEVER
+        if framing is not PLAIN:
+            self._chunked = framing.chunked
+            self._padding = 0
+            self._headers = []  # the trailers' place: the scope's list is finished
+        cycle = self._reading = Cycle(
+            self,
+            head_only=method == b"HEAD",
+            http11=http11,
+            keep_alive=http11 and not self._stopping and parser.should_keep_alive(),
+            expects=framing.expects,
+        )
+        decoded = path.decode("ascii")
+        root_path = self.config.root_path
+        scope = {
+            "type": "http",
+            "asgi": self._asgi,
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": root_path,
+            "headers": headers,
+            "state": self.app_state.copy(),
+            "method": method.decode("ascii"),
+            "path": root_path + (unquote(decoded) if "%" in decoded else decoded),
+            "raw_path": root_path.encode() + path if root_path else path,
+            "query_string": query,
+            "extensions": {STATE_KEY: cycle},
+        }
+        if self._cycle is None:
+            self._begin(cycle, scope)
+        else:
+            self._queue.append((cycle, scope))
+            self.pause_reading()
+            if len(self._queue) == MAX_PIPELINED:
+                cycle.keep_alive = False
+
+    def on_chunk_header(self) -> None:
+        """A chunk begins, or the trailers."""
+        self._padding -= CHUNK_OVERHEAD
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a request body."""
+        if self._state == _BODY and self._reading is not None:
+            self._padding -= len(body)
+            self._reading.feed(body)
+
+    def on_message_complete(self) -> None:
+        """A request is complete."""
+        cycle = self._reading
+        if self._state != _BODY or cycle is None:
+            return
+        self._reading = None
+        self._chunked = False
+        cycle.end()
+        self._state = _IDLE if cycle.keep_alive else _DEAF
+
+    # What the exchange calls...
+
+    def await_body(self) -> None:
+        """The app waits for more of the request body."""
+        self.resume_reading()
+        self.read_deadline = self.loop.time() + self.settings.body_timeout
+
+    def resume_reading(self) -> None:
+        """Let the client go on, unless requests of its wait already."""
+        if self._reading_paused and not self._queue:
+            super().resume_reading()
+
+    def completed(self, cycle: Cycle) -> None:
+        """The response is written: next request, or the end."""
+        self.server_state.total_requests += 1
+        self._cycle = None
+        if not cycle.keep_alive:
+            self._unread = self._unread or not cycle.body_done or self._reading_paused
+            self._finish()
+        elif self._queue:
+            self._begin(*self._queue.popleft())
+            self.resume_reading()
+        elif self._refused is not None:
+            self._answer(self._refused)
+        else:
+            self.resume_reading()
+            settings = self.settings
+            timeout = settings.keep_alive if self._state == _IDLE else settings.header_timeout
+            self.read_deadline = self.loop.time() + timeout
+            self._head_timed = self._state == _HEAD
+
+    # Inside...
+
+    def _begin(self, cycle: Cycle, scope: dict[str, Any]) -> None:
+        self._cycle = cycle
+        task = cycle.task = self.loop.create_task(cycle.run(self.app, scope))
+        self.tasks.add(task)
+
+    def _finish(self) -> None:
+        """No response follows."""
+        self._state = _DEAF
+        self._reading = None
+        self._queue.clear()
+        if self.transport.is_closing():
+            return
+        if self._unread:
+            self.linger()
+        else:
+            self.close()
+
+    def _gone(self) -> None:
+        self._queue.clear()
+        self._refused = None
+        self._reading = None
+        cycle, self._cycle = self._cycle, None
+        if cycle is not None:
+            cycle.disconnect()
+
+    def _await_head(self) -> None:
+        """The head, or what may become one, is not complete."""
+        if self._at_start:  # blank lines before a request are allowed, but not without end
+            self._at_start = False
+            self._state = _HEAD
+            self._head_bytes = self._fed
+            self._foreign = 0
+            self._headers = []
+        if self._head_bytes - self._foreign > self._max_head or len(self._headers) > self._max_fields:
+            self._refuse(HeadTooLarge("the request head is too large"))
+        elif not self._head_timed and self._cycle is None:
+            self._head_timed = True
+            self.read_deadline = self.loop.time() + self.settings.header_timeout
+
+    def _check_size(self) -> None:
+        size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
+        if size > self._max_head or len(self._headers) > self._max_fields:
+            raise HeadTooLarge("the request head is too large")
+
+    def _check_padding(self) -> None:
+        """Bound what comes beside the data of a chunked body. Extensions and trailers are dropped, but they cost us time."""
+        if self._padding < 0:
+            self._padding = 0
+        elif self._padding > self._max_head:
+            self._spoil(BadRequest("chunk extensions or trailers are too large"))
+
+    def _ignore_upgrade(self, framing: Framing, http11: bool) -> bool:
+        """
+        Treat the request as if it had no Upgrade field, as RFC 9110 section 7.8 allows.
+
+        Returns whether the parser must be brought back to the body. Raises NotSupported for WebSocket.
+        """
+        if not self._parser.should_upgrade():
+            return False
+        if http11 and b"websocket" in [protocol.strip() for protocol in framing.upgrade.split(b",")]:
+            raise NotSupported("WebSocket is not served")
+        self._muting = framing
+        return framing.chunked or framing.length > 0
+
+    def _not_upgraded(self, rest: bytes) -> None:
+        """The parser has stopped behind a head with Upgrade: have it go on, with the body or the next request."""
+        if self._state == _MUTED:
+            framing = self._muting
+            self._parser = httptools.HttpRequestParser(self)
+            field = b"transfer-encoding: chunked" if framing.chunked else b"content-length: %d" % framing.length
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n" + field + b"\r\n\r\n")
+            self._headers = []
+            self._state = _BODY
+        if rest:
+            self.data_received(rest)
+
+    def _malformed(self, error: httptools.HttpParserError, data: bytes) -> None:
+        if isinstance(error.__context__, Exception) and not isinstance(error, httptools.HttpParserInvalidMethodError):
+            raise error  # a defect of ours in a callback
+        if self._state == _BODY:
+            self._spoil(BadRequest("the request body is malformed"))
+        elif self._state != _DEAF:
+            unknown = isinstance(error, httptools.HttpParserInvalidMethodError) and _REQUEST_LINE.match(data)
+            self._refuse(NotSupported("a method that is not known") if unknown else BadRequest("not HTTP/1.1"))
+
+    def _spoil(self, error: ProxyError) -> None:
+        self._state = _DEAF
+        self._unread = True
+        cycle, self._reading = self._reading, None
+        if cycle is not None:
+            cycle.spoil(error)
+
+    def _refuse(self, error: ProxyError) -> None:
+        """Answer instead of the app, when all before has been answered."""
+        host = next((value for name, value in self._headers if name == b"host"), b"")
+        method = self._parser.get_method() if self._url else b""
+        exchange = Exchange(
+            time.monotonic(),
+            self.client[0] if self.client else "unix",
+            self.scheme,
+            method.decode("ascii"),
+            host.decode("latin-1"),
+            self._url.partition(b"?")[0].decode("latin-1"),
+        )
+        exchange.status = error.status
+        exchange.error = error
+        self._state = _DEAF
+        self._unread = True
+        if self._cycle is None:
+            self._answer(exchange)
+        else:
+            self._refused = exchange
+
+    def _answer(self, exchange: Exchange) -> None:
+        self._refused = None
+        assert exchange.error is not None
+        answer = refusal(exchange.error, self.server_state.default_headers, head_only=exchange.method == "HEAD")
+        self.transport.write(answer)
+        exchange.first_byte = exchange.ended = time.monotonic()
+        self._finish()
+        self.link.refused(exchange)

@@ -1,0 +1,51 @@
+"""Response heads as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from email.utils import formatdate
+from http import HTTPStatus
+
+from app.domain.errors import ProxyError
+
+
+def _status_line(status: int) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}".encode()
+
+
+STATUS_LINES = {status: _status_line(status) for status in range(200, 1000)}
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+CLOSE = b"connection: close"
+CHUNKED = b"transfer-encoding: chunked"
+
+
+def block(lines: list[bytes]) -> bytes:
+    """
+    The head made of *lines*: status line and fields.
+
+    Raises ValueError when one of them has CR, LF or NUL in it: it would be read as more than one field.
+    """
+    joined = b"".join(lines)
+    if b"\n" in joined or b"\r" in joined or b"\0" in joined:
+        raise ValueError("a response field has CR, LF or NUL in it")
+    lines += (b"", b"")
+    return b"\r\n".join(lines)
+
+
+def refusal(error: ProxyError, defaults: Iterable[tuple[bytes, bytes]], *, head_only: bool) -> bytes:
+    """The short answer to a request that the app does not get to see, or failed to answer; the connection closes after it."""
+    status = error.status
+    body = f"{status} {HTTPStatus(status).phrase}{': ' if error.detail else ''}{error.detail}\n".encode()
+    fields = dict(defaults)
+    fields.setdefault(b"date", formatdate(usegmt=True).encode())
+    fields |= {b"content-type": b"text/plain; charset=utf-8", b"content-length": b"%d" % len(body)}
+    if status == 405:  # RFC 9110 section 15.5.6
+        fields[b"allow"] = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+    if error.retry_after is not None:
+        fields[b"retry-after"] = b"%d" % max(1, -(-error.retry_after // 1))
+    head = block([STATUS_LINES[status], *map(b": ".join, fields.items()), CLOSE])
+    return head if head_only else head + body

@@ -1,0 +1,55 @@
+"""The ASGI types of the data plane, and what the edge offers beside them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Protocol
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class ClientConnection(Protocol):
+    """The client's connection, for the length of one exchange: what `EdgeProtocol` offers as `lb.edge`."""
+
+    def watch(self, gone: Callable[[], None] | None) -> None:
+        """Call *gone* once, as soon as the client has gone; None stops watching."""
+
+    def abort(self) -> None:
+        """Cut the connection, so that the client cannot take what it has for the whole."""
+
+
+class PlainConnection:
+    """The same over nothing but ASGI, under another server: a task waits for `http.disconnect`."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._task: asyncio.Task[None] | None = None
+
+    def watch(self, gone: Callable[[], None] | None) -> None:
+        """See `ClientConnection.watch`. Not while the request body is still being read: both would `receive`."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        if gone is not None:
+            self._task = asyncio.get_running_loop().create_task(self._wait(gone))
+
+    async def _wait(self, gone: Callable[[], None]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        gone()
+
+    def abort(self) -> None:
+        """Only an exception makes another server cut a connection."""
+        raise ConnectionAbortedError("the response was cut short")
+
+
+def connection_of(scope: Scope, receive: Receive) -> ClientConnection:
+    """The client's connection of this exchange."""
+    extensions = scope.get("extensions")
+    edge: ClientConnection | None = extensions.get("lb.edge") if extensions else None
+    return PlainConnection(receive) if edge is None else edge

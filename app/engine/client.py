@@ -1,0 +1,142 @@
+"""The shared httpx.AsyncClient, and the request and response that go through it without being taken apart.
+
+httpx's own Request, Response, cookie jar and redirects cost several hundred microseconds an exchange, and change what
+they carry. These subclasses keep the type and hand the bytes over; URL and header objects are made when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Coroutine
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from app.domain.errors import ClientGone, ProxyError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from app.domain.attempt import Attempt
+    from app.engine.body import Body
+    from app.engine.transport.connection import Connection
+    from app.engine.transport.connections import Connections
+    from app.engine.transport.transport import UpstreamTransport
+
+
+class UpstreamRequest(httpx.Request):
+    """One attempt's request, as bytes.
+
+    Attributes:
+        connections: those to the attempt's backend.
+
+        wire: the head, and the body as far as it is there.
+
+        body: what follows of the body; None when *wire* is all.
+
+        until: monotonic seconds at which the exchange has to be over.
+
+        replayable: the request may be sent again when a kept connection turns out to be closed.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        attempt: Attempt,
+        connections: Connections,
+        wire: bytes,
+        body: Body | None,
+        replayable: bool,
+        until: float,
+    ) -> None:
+        self.method = method
+        self.attempt = attempt
+        self.connections = connections
+        self.wire = wire
+        self.body = body
+        self.replayable = replayable
+        self.until = until
+        self.connection: Connection | None = None
+        self.connecting: asyncio.Task[Connection] | None = None
+        self.upload: asyncio.Task[None] | None = None
+        self.error: ProxyError | None = None
+
+    def fail(self, error: ProxyError) -> None:
+        """End the attempt from outside, whatever it waits for."""
+        self.error = error
+        if self.connection is not None:
+            self.connection.fail(error)
+        elif self.connecting is not None:
+            self.connecting.cancel()
+
+    def client_gone(self) -> None:
+        """The client has gone: what the backend is doing for it is in vain."""
+        self.fail(ClientGone("the client went away before the response was complete"))
+
+    def abandon(self) -> None:
+        """Nobody wants the response any more: stop sending, cut the connection."""
+        if self.upload is not None:
+            self.upload.cancel()
+        if self.connection is not None:
+            self.connection.reusable = False
+            self.connection.transport.abort()
+
+    @property
+    def url(self) -> httpx.URL:  # type: ignore[override]  # httpx sets it as an attribute
+        """Made when asked for."""
+        backend = self.attempt.backend
+        target = self.wire.split(b" ", 2)[1].decode("latin-1")
+        return httpx.URL(f"{backend.scheme}://{backend.authority.decode()}{target}")
+
+    @property
+    def headers(self) -> httpx.Headers:  # type: ignore[override]
+        """Made when asked for, of what is on the wire."""
+        lines = self.wire.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+        return httpx.Headers([(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines)])
+
+
+class UpstreamResponse(httpx.Response):
+    """One attempt's response, on the connection that it comes over."""
+
+    def __init__(self, request: UpstreamRequest, connection: Connection, connections: Connections) -> None:
+        self._request = request
+        self.status_code = connection.status
+        self.connection = connection
+        self._connections = connections
+        self.is_closed = False
+
+    @property
+    def headers(self) -> httpx.Headers:  # type: ignore[override]
+        """Made when asked for, of the end-to-end fields."""
+        return httpx.Headers(self.connection.fields)
+
+    async def aiter_raw(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        """The pieces of the body as they come."""
+        while piece := await self.connection.more(monotonic()):
+            yield piece
+
+    def release(self) -> None:
+        """Give the connection back, or cut it when the response was not taken whole."""
+        if not self.is_closed:
+            self.is_closed = True
+            upload = self._request.upload  # type: ignore[union-attr]
+            if upload is not None and not upload.done():
+                upload.cancel()
+                self.connection.reusable = False
+            self._connections.give(self.connection)
+
+    async def aclose(self) -> None:
+        """As `release`."""
+        self.release()
+
+
+class Client(httpx.AsyncClient):
+    """The one client of the data plane: no jar, no redirects, no environment, nothing between it and the transport."""
+
+    def __init__(self, transport: UpstreamTransport) -> None:
+        super().__init__(transport=transport, trust_env=False, follow_redirects=False)
+        self.upstream = transport
+
+    def send(self, request: httpx.Request, **_: Any) -> Coroutine[Any, Any, httpx.Response]:
+        """Send an `UpstreamRequest`. Raises a ProxyError; the response comes with its body unread."""
+        return self.upstream.handle_async_request(request)

@@ -1,0 +1,139 @@
+"""One probe of one backend, over a connection of its own: HTTP or TCP, everything about it bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+import httptools
+
+from app.domain.backend import Backend
+from app.domain.health import Expectation, probe_kind
+from app.engine.transport import trust
+from settings.pools import BackendTlsSettings
+from settings.resilience import HealthSettings
+
+LIMIT = 65_536
+"""Bytes of a head that are read, and of a body that are looked at."""
+
+
+class ProbeFailed(Exception):
+    """The backend answered, but not as it should."""
+
+
+class Probe:
+    """Asks *backend* how it is; what it asks is prepared once.
+
+    Over TLS when the backend's URL says https, verified as requests to it are, for TCP probes too.
+    """
+
+    __slots__ = ("_expectation", "_head", "_host", "_port", "_server_name", "_timeout", "_tls", "_tls_settings")
+
+    def __init__(self, backend: Backend, health: HealthSettings, tls: BackendTlsSettings) -> None:
+        self._host = backend.host
+        self._port = health.port or backend.port
+        self._tls_settings = tls if backend.scheme == "https" else None
+        self._server_name = tls.server_name or backend.host
+        self._timeout = health.timeout
+        self._head = _head(backend, health) if probe_kind(health) == "http" else b""
+        self._expectation = Expectation(health)
+
+    async def ask(self) -> str:
+        """Why the backend failed the probe; "" when it passed."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._ask()
+        except TimeoutError:
+            return f"no answer within {self._timeout:g} s"
+        except Exception as error:  # whatever a backend comes up with is its failure; the probes go on
+            return _reason(error)
+        return ""
+
+    async def _ask(self) -> None:
+        tls = trust.context(self._tls_settings) if self._tls_settings else None
+        reader, writer = await asyncio.open_connection(  # looks the name up anew, off the loop
+            self._host, self._port, limit=LIMIT, ssl=tls, server_hostname=self._server_name if tls else None
+        )
+        try:
+            if self._head:
+                writer.write(self._head)
+                answer = _Answer(wants_body=self._expectation.body is not None)
+                while not answer.done:
+                    data = await reader.read(LIMIT)
+                    if not data:
+                        break
+                    answer.feed(data)
+                if not answer.status:
+                    raise ProbeFailed("connection closed before the end of the response head")
+                if failure := self._expectation.judge(answer.status, bytes(answer.body)):
+                    raise ProbeFailed(failure)
+        finally:
+            writer.transport.abort()  # at once: a backend that goes on sending does not matter
+
+
+class _Answer:
+    """What is needed of a response. *status* is 0 until its head is complete, interim responses do not count."""
+
+    def __init__(self, *, wants_body: bool) -> None:
+        self.status = 0
+        self.body = bytearray()
+        self.done = False
+        self._wants_body = wants_body
+        self._head_bytes = 0
+        self._parser = httptools.HttpResponseParser(self)
+
+    def feed(self, data: bytes) -> None:
+        if not self.status:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.done = True
+        except httptools.HttpParserError as error:
+            if not self.done:  # what follows is not read
+                raise ProbeFailed("the response is not HTTP") from error
+        if not self.status and self._head_bytes >= LIMIT:
+            raise ProbeFailed(f"the response head is over {LIMIT} bytes")
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status >= 200 or status == 101:
+            self.status = status
+            self.done = not self._wants_body
+
+    def on_body(self, data: bytes) -> None:
+        self.body += data[: LIMIT - len(self.body)]
+        if len(self.body) >= LIMIT:
+            self.done = True
+
+    def on_message_complete(self) -> None:
+        if self.status:
+            self.done = True
+
+
+def _head(backend: Backend, health: HealthSettings) -> bytes:
+    """The request, close to what a client of the backend would send."""
+    fields = {"host": health.host or backend.authority.decode(), "user-agent": "l7lb", "accept": "*/*"}
+    fields |= {name.lower(): value for name, value in health.headers.items()}
+    fields["connection"] = "close"
+    lines = [f"{health.method} {health.path or '/'} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def _reason(error: Exception) -> str:
+    """One line on what went wrong."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"certificate: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS: {error.reason or error}"
+        case socket.gaierror():
+            return f"name not resolved: {error.strerror}"
+        case ConnectionRefusedError():
+            return "connection refused"
+        case ConnectionResetError():
+            return "connection reset"
+        case ProbeFailed():
+            return str(error)
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,102 @@
+"""Probes every backend of the topology, for as long as it is there, and says so when its health flips."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from random import Random
+from time import monotonic
+
+from app.domain.backend import Backend
+from app.domain.health import State, probe_kind
+from app.domain.membership import Change
+from app.engine.probe import Probe
+from app.engine.topology import Topology
+from settings.pools import BackendTlsSettings
+from settings.resilience import HealthSettings
+
+log = logging.getLogger("l7lb.health")
+
+Terms = tuple[HealthSettings, BackendTlsSettings]
+
+
+class Prober:
+    """The job that keeps health up to date; `run` is its coroutine.
+
+    All backends are probed at once when it starts, up to *concurrency* at a time, and from then on each in its own
+    rhythm. It follows the topology: who joined is probed at once, and so is who is to be probed in another way.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        clock: Callable[[], float] = monotonic,
+        rng: Random | None = None,
+        concurrency: int = 64,
+    ) -> None:
+        self._topology = topology
+        self._clock = clock
+        self._rng = rng or Random()
+        self._concurrency = concurrency
+        self._room = asyncio.Semaphore(concurrency)
+        self._watches: dict[Backend, tuple[Terms, asyncio.Task[None]]] = {}
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        self._room = asyncio.Semaphore(self._concurrency)
+        try:
+            async with asyncio.TaskGroup() as group:
+
+                def follow(change: Change | None = None) -> None:
+                    self._follow(group)
+
+                follow()
+                unlisten = self._topology.listen(follow)
+                try:
+                    await asyncio.get_running_loop().create_future()  # until cancelled
+                finally:
+                    unlisten()
+        finally:
+            self._watches.clear()
+
+    def _follow(self, group: asyncio.TaskGroup) -> None:
+        """One watch for each backend that is to be probed, on the terms that hold now."""
+        wanted: dict[Backend, Terms] = {
+            backend: (pool.settings.health, pool.settings.tls)
+            for pool in self._topology.pools.values()
+            if probe_kind(pool.settings.health) != "none"
+            for backend in pool.backends
+        }
+        for backend, (terms, watch) in tuple(self._watches.items()):
+            if wanted.get(backend) != terms:
+                watch.cancel()
+                del self._watches[backend]
+        for backend, terms in wanted.items():
+            if backend not in self._watches:
+                watch = group.create_task(self._watch(backend, terms), name=f"probe {backend.pool}/{backend.id}")
+                self._watches[backend] = terms, watch
+
+    async def _watch(self, backend: Backend, terms: Terms) -> None:
+        probe = Probe(backend, *terms)
+        health = backend.health
+        first = True
+        while True:
+            async with self._room:
+                started = self._clock()
+                failure = await probe.ask()
+            now = self._clock()
+            if self._topology.observe(backend, failure, now):
+                _tell(backend)
+            due = health.plan(started, self._rng, first=first)
+            first = False
+            await asyncio.sleep(max(due - now, 0.0))
+
+
+def _tell(backend: Backend) -> None:
+    health = backend.health
+    if health.state is State.UP:
+        log.info("pool %s: backend %s is UP", backend.pool, backend.id)
+    else:
+        log.warning("pool %s: backend %s is DOWN: %s", backend.pool, backend.id, health.reason)

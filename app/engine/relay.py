@@ -1,0 +1,97 @@
+"""From the backend to the client: the point of no return, then piece by piece. And our own small answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from email.utils import formatdate
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from app.domain.headers import Field, Fields
+
+if TYPE_CHECKING:
+    from app.domain.exchange import Exchange
+    from app.domain.fields import FieldRules
+    from app.engine.asgi import Scope, Send
+    from app.engine.client import UpstreamResponse
+
+
+class _Clock:
+    """The Date field, made once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._field: Field = (b"date", b"")
+
+    def field(self) -> Field:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._field = (b"date", formatdate(second, usegmt=True).encode())
+        return self._field
+
+
+_DATE = _Clock()
+
+
+class Relay:
+    """How the responses of one group go on, prepared."""
+
+    __slots__ = ("_fields", "_via")
+
+    def __init__(self, via: str, fields: FieldRules | None) -> None:
+        self._via: Fields = [(b"via", b"1.1 " + via.encode())] if via else []
+        self._fields = fields
+
+    async def send(self, exchange: Exchange, response: UpstreamResponse, send: Send) -> None:
+        """Hand the response on.
+
+        Raises:
+            ProxyError: after the point of no return, when the response does not come to its end.
+        """
+        connection = response.connection
+        fields = connection.fields
+        fields += self._via
+        if not connection.dated:
+            fields.append(_DATE.field())
+        if self._fields is not None:
+            fields = self._fields.apply(fields)
+        _decorate(exchange, fields)
+        exchange.status = connection.status
+        await send({"type": "http.response.start", "status": connection.status, "headers": fields})
+        exchange.first_byte = monotonic()
+        if connection.done:
+            piece = connection.take()
+            exchange.bytes_out = len(piece)
+            response.release()
+            await send({"type": "http.response.body", "body": piece})
+            return
+        while piece := await connection.more(monotonic()):
+            exchange.bytes_out += len(piece)
+            if connection.finished:  # the last piece and the end leave together
+                break
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        response.release()
+        await send({"type": "http.response.body", "body": piece})
+
+
+async def respond(scope: Scope, send: Send, status: int, headers: Sequence[Field], body: bytes) -> None:
+    """Send a small whole response of our own, and note it on the exchange."""
+    exchange: Exchange = scope["lb.exchange"]
+    fields = [*headers, (b"content-length", b"%d" % len(body)), _DATE.field()]
+    _decorate(exchange, fields)
+    exchange.status = status
+    exchange.first_byte = monotonic()
+    if scope["method"] != "HEAD":
+        exchange.bytes_out = len(body)
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _decorate(exchange: Exchange, fields: Fields) -> None:
+    """What the layers on the way in asked for."""
+    if exchange.limit is not None:
+        fields += exchange.limit.fields()
+    if exchange.fields:
+        fields += exchange.fields

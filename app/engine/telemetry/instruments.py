@@ -1,0 +1,139 @@
+"""Every metric there is, and how the records of exchanges move them."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Sequence
+
+from app import __version__
+from app.domain.backend import Backend
+from app.domain.exchange import Exchange
+from app.domain.health import State
+from app.domain.metrics import Counter, Histogram, Metric, Reading, Samples, exposition
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"})
+"""The methods of RFC 9110 and 5789; any other is `other`, for a client may invent as many as it likes."""
+
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Seconds."""
+
+
+class Instruments:
+    """All metrics in one list.
+
+    Exchanges come in batches by `observe` and `refused`. What is known elsewhere is asked for at a scrape:
+
+    Args:
+        backends: all of all pools.
+
+        limited: by limiter and dry run (`true` or `false`), how many requests found no token.
+
+        dropped: lines of the log that were never written.
+    """
+
+    def __init__(
+        self,
+        *,
+        backends: Callable[[], Iterable[Backend]],
+        limited: Callable[[], Samples],
+        dropped: Callable[[], int],
+    ) -> None:
+        self.requests = Counter(
+            "l7lb_requests_total", "Requests, by the status that the client got.", ("group", "method", "code")
+        )
+        self.durations = Histogram(
+            "l7lb_request_duration_seconds", "From the request's head to the response's last byte.", ("group",), BOUNDS
+        )
+        self.bytes_in = Counter("l7lb_bytes_in_total", "Bytes of request bodies.", ("group",))
+        self.bytes_out = Counter("l7lb_bytes_out_total", "Bytes of response bodies.", ("group",))
+        self.errors = Counter(
+            "l7lb_errors_total", "Exchanges that failed, by RFC 9209 error type and side.", ("type", "side")
+        )
+        self.refusals = Counter(
+            "l7lb_refused_total", "Requests answered by the edge itself; in the others too.", ("type", "code")
+        )
+        self.attempts = Counter(
+            "l7lb_backend_requests_total",
+            "Attempts, by the backend's status or by the error type of there being none.",
+            ("pool", "backend", "code", "error"),
+        )
+        self.ttfb = Histogram(
+            "l7lb_backend_ttfb_seconds",
+            "From the choice of the backend to the end of its response head.",
+            ("pool", "backend"),
+            BOUNDS,
+        )
+        self.all: tuple[Metric, ...] = (
+            self.requests,
+            self.durations,
+            self.bytes_in,
+            self.bytes_out,
+            self.errors,
+            self.refusals,
+            self.attempts,
+            self.ttfb,
+            Reading(
+                "l7lb_rate_limited_total",
+                "Requests without a token; let through on a dry run.",
+                ("limiter", "dry_run"),
+                limited,
+                "counter",
+            ),
+            Reading(
+                "l7lb_backend_up",
+                "Whether its health is UP.",
+                ("pool", "backend"),
+                lambda: [((b.pool, b.id), b.health.state is State.UP) for b in backends()],
+            ),
+            Reading(
+                "l7lb_backend_in_flight",
+                "Requests being served.",
+                ("pool", "backend"),
+                lambda: [((b.pool, b.id), b.in_flight) for b in backends()],
+            ),
+            Reading(
+                "l7lb_log_dropped_total", "Lines of the log never written.", (), lambda: [((), dropped())], "counter"
+            ),
+            Reading(
+                "l7lb_build_info",
+                "Always 1.",
+                ("version", "python"),
+                lambda: [((__version__, platform.python_version()), 1)],
+            ),
+        )
+
+    def text(self) -> str:
+        """What a scrape gets."""
+        return exposition(self.all)
+
+    def observe(self, batch: Sequence[Exchange], wall: float) -> None:
+        """Count finished exchanges."""
+        # Most of a batch is alike, so the labels are made once for all that are.
+        for (group, method, status), number in Tally([(e.group, e.method, e.status) for e in batch]).items():
+            self.requests.add((group, method if method in METHODS else "other", _code(status)), number)
+        durations = self.durations.observe
+        for exchange in batch:
+            labels = (exchange.group,)
+            durations(labels, exchange.ended - exchange.started)
+            if exchange.bytes_in:
+                self.bytes_in.add(labels, exchange.bytes_in)
+            if exchange.bytes_out:
+                self.bytes_out.add(labels, exchange.bytes_out)
+            if exchange.error is not None:
+                self.errors.add((exchange.error.error_type, exchange.error.side))
+            for attempt in exchange.attempts:
+                backend, error = attempt.backend, attempt.error
+                code = _code(attempt.status) if attempt.status else ""
+                self.attempts.add((backend.pool, backend.id, code, error.error_type if error is not None else ""))
+                if attempt.first_byte:
+                    self.ttfb.observe((backend.pool, backend.id), attempt.first_byte - attempt.started)
+
+    def refused(self, batch: Sequence[Exchange], wall: float) -> None:
+        """Count what the edge answered by itself."""
+        for exchange in batch:
+            self.refusals.add((exchange.error.error_type if exchange.error else "", _code(exchange.status)))
+
+
+def _code(status: int) -> str:
+    return str(status) if 100 <= status <= 599 else "other"

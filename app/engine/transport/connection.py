@@ -1,0 +1,351 @@
+"""One HTTP/1.1 connection to a backend: one exchange at a time, parsed as the bytes come.
+
+    idle --start()--> waiting --head--> body --end--> idle (given back) | closed
+      any byte while idle, a parse error, a deadline, fail(): closed
+
+Deadlines are swept by the transport (`expire`): no timer is made for a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from app.domain.errors import (
+    ConnectionTerminated,
+    ProxyError,
+    ResponseHeadTooLarge,
+    ResponseIdle,
+    ResponseIncomplete,
+    ResponseInvalid,
+    ResponseTimeout,
+    StaleConnection,
+    TotalTimeout,
+)
+from app.domain.headers import Fields, response_head
+
+if TYPE_CHECKING:
+    from app.engine.transport.connections import Connections
+
+HIGH_WATER = 256 * 1024
+"""Response bytes that may wait for the client before the backend is paused."""
+MAX_INTERIM = 32
+"""1xx responses before one final response."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection, owned by the `Connections` of its backend.
+
+    Attributes:
+        head: the response's end-to-end head once `head_done`.
+
+        done: the response is complete.
+
+        reusable: the connection may serve again after that.
+
+        deadline: monotonic seconds at which `expire` is due; of the idle wait, the response or the next piece.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_drained",
+        "_eof_ends",
+        "_fed",
+        "_head_only",
+        "_headers",
+        "_interim",
+        "_owner",
+        "_parser",
+        "_paused",
+        "_received",
+        "_size",
+        "_until",
+        "_waiter",
+        "_writable",
+        "dated",
+        "deadline",
+        "done",
+        "error",
+        "fields",
+        "head_done",
+        "idle_timeout",
+        "loop",
+        "reusable",
+        "status",
+        "transport",
+        "uploading",
+    )  # fmt: skip
+
+    transport: asyncio.Transport
+
+    def __init__(self, owner: Connections, loop: asyncio.AbstractEventLoop) -> None:
+        self._owner = owner
+        self.loop = loop
+        self._parser = httptools.HttpResponseParser(self)
+        self._waiter: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._writable = True
+        self._paused = False
+        self.reusable = True
+        self.done = True
+        self.head_done = False
+        self.uploading = False
+        self.error: ProxyError | None = None
+        self.deadline = inf
+        self._until = inf
+        self.idle_timeout = inf
+        self._chunks: list[bytes] = []
+        self._headers: Fields = []
+        self._head_only = False
+
+    # One exchange...
+
+    def start(self, wire: bytes, head_only: bool, deadline: float, until: float, uploading: bool) -> None:
+        """Send a request: its head and as much of its body as is there.
+
+        Args:
+            wire: the bytes.
+
+            head_only: the response has no body (HEAD).
+
+            deadline: monotonic seconds for the response head; inf while *uploading*.
+
+            until: monotonic seconds for the whole exchange.
+
+            uploading: more of the body follows by `write`.
+        """
+        self._headers = []
+        self._chunks = []
+        self._size = 0
+        self._fed = 0
+        self._interim = 0
+        self._received = False
+        self._head_only = head_only
+        self.head_done = False
+        self.done = False
+        self.uploading = uploading
+        self._until = until
+        self.deadline = min(until, deadline)
+        self.transport.write(wire)
+
+    async def responded(self) -> None:
+        """Wait for the response head. Raises a ProxyError when none comes."""
+        if not self.head_done and self.error is None:
+            self._waiter = self.loop.create_future()
+            await self._waiter
+        if not self.head_done:
+            assert self.error is not None
+            raise self.error
+
+    def take(self) -> bytes:
+        """What has come of the body and was not taken yet; b"" is nothing."""
+        chunks = self._chunks
+        if not chunks:
+            return b""
+        self._chunks = []
+        self._size = 0
+        if self._paused and not self.done:
+            self._paused = False
+            self.transport.resume_reading()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    @property
+    def finished(self) -> bool:
+        """The response is complete and all of it was taken."""
+        return self.done and not self._chunks
+
+    async def more(self, now: float) -> bytes:
+        """The next piece of the body; b"" at its end. Raises a ProxyError when it does not come to an end."""
+        while not self._chunks and not self.done:
+            if self.error is not None:
+                raise self.error
+            deadline = now + self.idle_timeout
+            self.deadline = min(self._until, deadline)
+            self._waiter = self.loop.create_future()
+            await self._waiter
+        self.deadline = self._until  # while the client takes this piece, the backend is not on the clock
+        return self.take()
+
+    async def write(self, piece: bytes, now: float) -> None:
+        """Send a piece of the request body, and wait while the backend does not read."""
+        if self.error is not None or self.done:
+            return
+        self.transport.write(piece)
+        if not self._writable:
+            deadline = now + self.idle_timeout
+            self.deadline = min(self._until, deadline)
+            self._drained = self.loop.create_future()
+            await self._drained
+            self.deadline = self._until
+
+    def uploaded(self, deadline: float) -> None:
+        """The request is sent whole: from now on the response is due."""
+        self.uploading = False
+        if not self.head_done:
+            self.deadline = min(self._until, deadline)
+
+    def fail(self, error: ProxyError) -> None:
+        """End the exchange from outside: whoever waits gets *error*, and the connection is cut."""
+        if self.error is None:
+            self.error = error
+        self.reusable = False
+        self.transport.abort()
+        self._wake()
+
+    def expire(self, now: float) -> None:
+        """The deadline has passed."""
+        if self.done:
+            self.close()
+        elif now >= self._until:
+            self.fail(TotalTimeout("the exchange took too long", sent=True))
+        elif self.head_done:
+            self.fail(ResponseIdle("the backend stopped sending"))
+        elif self.uploading:
+            self.fail(ResponseIdle("the backend stopped reading"))
+        else:
+            self.fail(ResponseTimeout("no response in time"))
+
+    def close(self) -> None:
+        """Close without an exchange."""
+        self.reusable = False
+        self.deadline = inf
+        self.transport.close()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # asyncio.Protocol...
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected, and with TLS shaken hands."""
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, wake whoever waits for the head or a piece, and pause when too much waits for the client."""
+        if self.done:  # nobody asked: the next client must never see this
+            self.close()
+            return
+        self._received = True
+        if not self.head_done:
+            self._fed += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as fault:
+            cause = fault.__context__ if isinstance(fault, httptools.HttpParserCallbackError) else None
+            self._spoil(cause if isinstance(cause, ProxyError) else ResponseInvalid(f"not a response: {fault}"))
+            return
+        if self.head_done:
+            if self._waiter is not None:
+                self._wake()
+            if self._size > HIGH_WATER and not self._paused and not self.done:
+                self._paused = True
+                self.transport.pause_reading()
+        elif self._fed > self._owner.max_header_bytes:
+            self._spoil(ResponseHeadTooLarge("the response head is too large"))
+
+    def _spoil(self, error: ProxyError) -> None:
+        """What came cannot be trusted: the response fails; if it was whole already, only the connection goes."""
+        if self.done:
+            self.close()
+            self._wake()
+        else:
+            self.fail(error)
+
+    def eof_received(self) -> bool:
+        """The end of a response that nothing else delimits."""
+        if not self.done and self.head_done and self._eof_ends:
+            self.done = True
+            self.reusable = False
+            self._wake()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits how far it got."""
+        self.reusable = False
+        if not self.done and self.error is None:
+            if self.head_done:
+                self.error = ResponseIncomplete("the backend closed the connection in the middle of its response")
+            elif self._received:
+                self.error = ConnectionTerminated("the backend closed the connection in the middle of its head")
+            else:
+                self.error = StaleConnection("the backend closed the connection without a response")
+        self._owner.forget(self)
+        self._wake()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """The backend reads slower than the client sends."""
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._writable = True
+        drained = self._drained
+        if drained is not None:
+            self._drained = None
+            if not drained.done():
+                drained.set_result(None)
+
+    # httptools callbacks...
+
+    def on_message_begin(self) -> None:
+        """A second response in the bytes of the first is nobody's."""
+        if self.done:
+            self.reusable = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head; a trailer is dropped, for ASGI over HTTP/1.1 cannot carry it."""
+        if not self.head_done:
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Judge the head. Raises ResponseInvalid, which the parser carries to `data_received`."""
+        if self.done:
+            return
+        status = self._parser.get_status_code()
+        headers = self._headers
+        if status < 200:
+            self._interim += 1
+            if status == 101 or self._interim > MAX_INTERIM:
+                raise ResponseInvalid("an unasked 101" if status == 101 else "too many interim responses")
+            self._headers = []
+            return
+        owner = self._owner
+        if len(headers) > owner.max_headers or (
+            self._fed > owner.max_header_bytes and sum(len(n) + len(v) + 4 for n, v in headers) > owner.max_header_bytes
+        ):
+            raise ResponseHeadTooLarge("the response head is too large")
+        self.status = status
+        self.fields, framed, self.dated = response_head(headers)
+        self._eof_ends = not framed
+        self.head_done = True
+        self.deadline = self._until
+        if self._head_only:
+            self.done = True
+            closing = any(b"close" in value.lower() for name, value in headers if name == b"connection")
+            self.reusable = self.reusable and not closing and self._parser.get_http_version() == "1.1"
+            self._parser = httptools.HttpResponseParser(self)  # the old one waits for a body that never comes
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body; bytes that follow a response without one make the connection unfit."""
+        if self.done:
+            self.reusable = False
+            return
+        self._chunks.append(body)
+        self._size += len(body)
+
+    def on_message_complete(self) -> None:
+        """The response is whole. Before the request is, the connection cannot serve again."""
+        if self.done or not self.head_done:
+            return
+        self.done = True
+        if self.uploading or not self._parser.should_keep_alive():
+            self.reusable = False
+

@@ -1,0 +1,148 @@
+"""The httpx transport of the data plane: picks the connection, sends, waits for the head, sweeps the deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import httpx
+
+from app.domain.errors import ProxyError, StaleConnection
+from app.engine.client import UpstreamRequest, UpstreamResponse
+from app.engine.transport.connections import Connections
+
+if TYPE_CHECKING:
+    from app.domain.backend import Backend
+    from app.domain.pool import Pool
+    from app.engine.transport.connection import Connection
+
+TICK = 0.05
+"""Seconds between two sweeps: how late a deadline may be noticed."""
+
+
+class UpstreamTransport(httpx.AsyncBaseTransport):
+    """All connections to all backends.
+
+    Attributes:
+        connections: those of each backend; replaced whole by `follow`.
+    """
+
+    def __init__(self) -> None:
+        self._live: set[Connection] = set()
+        self.connections: dict[Backend, Connections] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to sweep; called on the running loop."""
+        self._loop = asyncio.get_running_loop()  # kept: asking for it costs a system call on Python 3.11
+        self._sweep()
+
+    def follow(self, pools: Iterable[Pool]) -> None:
+        """Be ready to connect to the backends of *pools*, as their settings say, and to no other.
+
+        What is idle at a backend that has gone is closed; what is busy ends with its exchange.
+
+        Raises:
+            OSError, ssl.SSLError: the file of authorities of a pool cannot be read.
+        """
+        present = self.connections
+        self.connections = {
+            backend: kept
+            if (kept := present.get(backend)) is not None and kept.settings is pool.settings
+            else Connections(backend, pool.settings, self._live)
+            for pool in pools
+            for backend in pool.backends
+        }
+        for backend, connections in present.items():
+            if self.connections.get(backend) is not connections:
+                connections.close()
+
+    async def handle_async_request(self, request: httpx.Request) -> UpstreamResponse:
+        """Carry out one attempt.
+
+        A kept connection that turns out to be closed is replaced by a new one, once, when that is safe: not one byte
+        came back, and the request is idempotent and whole (RFC 9110 section 9.2.2).
+
+        Raises:
+            ProxyError: there is no response.
+        """
+        assert isinstance(request, UpstreamRequest)
+        attempt = request.attempt
+        connections = request.connections
+        connection = connections.take()
+        if connection is None:
+            connection = await self._connect(request, connections)
+        else:
+            attempt.reused = True
+            attempt.connected = attempt.started
+        while True:
+            request.connection = connection
+            body = request.body
+            until = request.until
+            deadline = attempt.started + connections.response_timeout if body is None else until
+            connection.start(request.wire, request.method == "HEAD", deadline, until, body is not None)
+            if body is not None:
+                request.upload = self._loop.create_task(_upload(request, connection, connections.response_timeout))
+            try:
+                await connection.responded()
+            except StaleConnection:
+                request.connection = None
+                if not (request.replayable and attempt.reused):
+                    request.abandon()
+                    raise
+                attempt.reused = False
+                connection = await self._connect(request, connections)
+            except BaseException:
+                request.abandon()
+                raise
+            else:
+                return UpstreamResponse(request, connection, connections)
+
+    async def aclose(self) -> None:
+        """Cut everything."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for connections in self.connections.values():
+            connections.close()
+        for connection in tuple(self._live):
+            connection.transport.abort()
+
+    async def _connect(self, request: UpstreamRequest, connections: Connections) -> Connection:
+        """A new connection, unless the attempt is ended from outside meanwhile."""
+        task = request.connecting = self._loop.create_task(connections.connect())
+        try:
+            connection = await task
+        except asyncio.CancelledError:
+            if request.error is None:  # it is we who are cancelled
+                task.cancel()
+                raise
+            raise request.error from None
+        finally:
+            request.connecting = None
+        request.attempt.connected = monotonic()
+        if request.error is not None:
+            connection.close()
+            raise request.error
+        return connection
+
+    def _sweep(self) -> None:
+        self._timer = self._loop.call_later(TICK, self._sweep)
+        now = monotonic()
+        for connection in [c for c in self._live if c.deadline <= now]:
+            connection.expire(now)
+
+
+async def _upload(request: UpstreamRequest, connection: Connection, response_timeout: float) -> None:
+    """Send what follows of the request body; the response may come before its end."""
+    assert request.body is not None
+    try:
+        async for piece in request.body:
+            await connection.write(piece, monotonic())
+            if connection.done or connection.error is not None:
+                return
+    except ProxyError as error:  # the client has gone, stalls or sends too much: the attempt ends with that
+        request.fail(error)
+        return
+    connection.uploaded(monotonic() + response_timeout)

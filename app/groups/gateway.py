@@ -1,0 +1,64 @@
+"""Finds the group that a request belongs to, by table, and hands the request to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from app.domain.errors import BadRequest, MethodNotAllowed
+from app.domain.paths import canonical
+from app.domain.routing import UNSERVED, RouteTable
+
+if TYPE_CHECKING:
+    from app.domain.exchange import Exchange
+    from app.engine.asgi import ASGIApp, Receive, Scope, Send
+
+
+class Gateway:
+    """The groups behind their route table.
+
+    Args:
+        apps: by group; one for every group of *table*.
+
+        encoded_slash: `edge.encoded_slash`.
+    """
+
+    def __init__(self, table: RouteTable, apps: Mapping[str, ASGIApp], encoded_slash: bool = False) -> None:
+        self.table = table
+        self.apps = apps
+        self._encoded_slash = encoded_slash
+
+    def swap(self, table: RouteTable, apps: Mapping[str, ASGIApp]) -> None:
+        """Route by *table* from the next request on; those that are on their way keep their group."""
+        self.table = table
+        self.apps = apps
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Route one request.
+
+        Raises:
+            BadRequest: for a path that can be read in two ways.
+
+            NoRoute: when no group matches.
+
+            MethodNotAllowed: for CONNECT and TRACE.
+        """
+        exchange: Exchange = scope["lb.exchange"]
+        exchange.group = name = self.route(scope)
+        await self.apps[name](scope, receive, send)
+
+    def route(self, scope: Scope) -> str:
+        """The name of the group; raises as calling does."""
+        exchange: Exchange = scope["lb.exchange"]
+        # Another server than uvicorn may leave raw_path out (ASGI makes it optional).
+        raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode("ascii")
+        try:
+            path = canonical(raw, encoded_slash=self._encoded_slash)
+        except BadRequest:
+            if exchange.method in UNSERVED:  # CONNECT asks for host:port, which is no path
+                raise MethodNotAllowed(f"{exchange.method} is not served") from None
+            raise
+        return self.table.match(
+            exchange.host, path, exchange.method, scope["headers"], scope["query_string"], exchange.client
+        )

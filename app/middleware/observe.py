@@ -1,0 +1,73 @@
+"""Opens the record of an exchange, and closes it once, whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from urllib.parse import quote
+
+from app.domain.errors import ClientGone, InternalError
+from app.domain.exchange import Exchange
+from app.engine.asgi import ASGIApp, Receive, Scope, Send
+from app.engine.telemetry.journal import Journal
+
+
+class Observe:
+    """Outside all others: it sees what they answer and what they let through."""
+
+    def __init__(self, app: ASGIApp, *, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
+        self.app = app
+        self._append = journal.append
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Go on with `scope["lb.exchange"]`; nobody's `send` is wrapped, who answers notes it there."""
+        host = ""
+        for name, value in scope["headers"]:
+            if name == b"host":
+                host = value.decode("latin-1")
+                break
+        client = scope.get("client")
+        raw_path = scope.get("raw_path")
+        path = quote(scope["path"]) if raw_path is None else raw_path.decode("latin-1")  # not every server has it
+        peer = client[0] if client else "unix"
+        scope["lb.exchange"] = exchange = Exchange(self._clock(), peer, scope["scheme"], scope["method"], host, path)
+        try:
+            if client or _on_unix_socket(scope):
+                await self.app(scope, receive, send)
+            else:  # reset right after sending: there is nobody to answer, and no address to count it by
+                exchange.peer = exchange.client = ""
+                exchange.error = ClientGone("reset before the request was looked at")
+                exchange.status = 499
+        except BaseException as fault:
+            _blame(exchange, fault)
+            raise
+        finally:
+            exchange.ended = self._clock()
+            if exchange.error is not None or len(exchange.attempts) > 1:
+                _let_go(exchange)
+            self._append(exchange)
+
+
+def _on_unix_socket(scope: Scope) -> bool:
+    """Whether it is right that the client has no address: then our own side has no port either."""
+    server = scope.get("server")
+    return server is None or server[1] is None
+
+
+def _blame(exchange: Exchange, fault: BaseException) -> None:
+    """Note what came out of all layers: the server was stopped, or the connection is to be cut."""
+    if isinstance(fault, asyncio.CancelledError | GeneratorExit):
+        exchange.error = exchange.error or ClientGone("cancelled")
+        exchange.status = exchange.status or ClientGone.status
+    else:
+        exchange.error = exchange.error or InternalError(type(fault).__name__)
+        exchange.status = exchange.status or InternalError.status
+
+
+def _let_go(exchange: Exchange) -> None:
+    """Part the errors from their frames, which hold the exchange: a flood of them must not be the collector's work."""
+    for error in (exchange.error, *(attempt.error for attempt in exchange.attempts)):
+        if error is not None:
+            error.__traceback__ = error.__cause__ = error.__context__ = None

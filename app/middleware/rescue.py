@@ -1,0 +1,49 @@
+"""Turns what went wrong into a response, or, once a response has begun, cuts the connection."""
+
+from __future__ import annotations
+
+import logging
+from random import Random
+
+from app.domain.answer import answer
+from app.domain.errors import ClientGone, InternalError, ProxyError
+from app.domain.exchange import Exchange
+from app.domain.headers import listed
+from app.domain.trace import accepted_request_id, new_request_id
+from app.engine.asgi import ASGIApp, Receive, Scope, Send, connection_of
+from app.engine.relay import respond
+
+_log = logging.getLogger("l7lb")
+
+
+class Rescue:
+    """Outside all that raise; inside Observe, so that its responses are timed and logged like any other."""
+
+    def __init__(self, app: ASGIApp, *, rng: Random) -> None:
+        self.app = app
+        self._rng = rng
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Go on, and answer what comes back as an error."""
+        try:
+            await self.app(scope, receive, send)
+        except ProxyError as error:
+            await self._answer(error, scope, receive, send)
+        except Exception as fault:
+            _log.exception("a defect of ours, please report it")
+            await self._answer(InternalError(type(fault).__name__), scope, receive, send)
+
+    async def _answer(self, error: ProxyError, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange: Exchange = scope["lb.exchange"]
+        exchange.error = error
+        if exchange.first_byte:  # no other response can be made of it, and its truncation must be visible
+            connection_of(scope, receive).abort()
+            return
+        if isinstance(error, ClientGone):
+            exchange.status = error.status
+            return
+        headers = scope["headers"]
+        if not exchange.request_id:
+            exchange.request_id = accepted_request_id(listed(b"x-request-id", headers)) or new_request_id(self._rng)
+        fields, body = answer(error, exchange.request_id, listed(b"accept", headers))
+        await respond(scope, send, error.status, fields, body)

@@ -1,0 +1,80 @@
+"""Reads the settings from everywhere they may be said."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from settings.checks import doubtful
+from settings.explain import locate, problems, routed
+from settings.files import file
+from settings.problems import Problem, SettingsError
+from settings.root import Settings
+from settings.sources import Source, arguments, dotenv, environment, secrets
+
+DOTENV = Path(".env")
+_CA = "write the path of a PEM file with the certificates of the authorities"
+
+__all__ = ["SettingsError", "load"]
+
+
+def load(environ: Mapping[str, str] = os.environ, *, env_file: Path = DOTENV, **given: Any) -> Settings:
+    """The settings, checked. The first place that says a value wins, setting by setting:
+
+    1. *given*; None is not given
+
+    2. `LB_*` variables of *environ*
+
+    3. files named by `LB_*_FILE` variables, for secrets
+
+    4. *env_file*, with variables of both kinds
+
+    5. the TOML or YAML file that `LB_CONFIG`, or *given*, names
+
+    6. defaults
+
+    Raises:
+        SettingsError: with every problem that was found.
+    """
+    sources = [
+        arguments({key: value for key, value in given.items() if value is not None}),
+        environment(environ),
+        secrets(environ),
+        *dotenv(env_file),
+    ]
+    config = next((source.data["config"] for source in sources if source.data.get("config")), None)
+    if config is not None:
+        sources.append(file(Path(config)))
+    unread = [problem for source in sources for problem in source.problems]
+    if unread:
+        raise SettingsError(unread)
+    try:
+        settings = Settings(_build_sources=(tuple(sources), {}))  # type: ignore[call-arg]  # it is pydantic-settings' own
+    except ValidationError as error:
+        raise SettingsError(problems(error, sources)) from None
+    missing = [
+        Problem(f"pools.{name}.tls.ca", locate(("pools", name, "tls", "ca"), sources), "there is no such file", _CA)
+        for name, pool in settings.pools.items()
+        if pool.tls.ca is not None and not pool.tls.ca.is_file()
+    ]
+    if missing:
+        raise SettingsError(missing)
+    warnings = [warning for source in sources for warning in source.warnings]
+    for path, doubt in doubtful(settings):
+        warnings.append(f"{locate(path, sources)}: {'.'.join(path)}: {doubt}")
+    return settings.remember(warnings, _origins(sources))
+
+
+def _origins(sources: Sequence[Source]) -> dict[str, str]:
+    """Where each value was said. What is inside a list is not here, only the list."""
+    line, groups = routed(sources)
+    origins = {f"groups.{name}.{field}": line for name, group in groups.items() for field in group}
+    for source in reversed(sources):
+        for place, where in source.origins.items():
+            if not any(isinstance(key, int) for key in place):
+                origins[".".join(map(str, place))] = where
+    return origins

@@ -1,0 +1,17 @@
+"""Active and standby."""
+
+from tests.support.fleet import fleet, pool
+
+
+def test_the_first_takes_everything_until_it_goes() -> None:
+    """The order of the settings decides, weights do not."""
+    backends = fleet(1, 9, 9)
+    chosen = pool(backends, "first")
+
+    assert "a" == chosen.pick(b"", (), 0.0).id
+    assert "b" == chosen.pick(b"", backends[:1], 0.0).id
+
+    backends[0].draining = True
+    chosen.refresh()
+
+    assert "b" == chosen.pick(b"", (), 0.0).id

@@ -1,0 +1,121 @@
+"""nginx's order, and that it costs the same however many backends there are."""
+
+import sys
+from collections import Counter
+from random import Random
+from types import FrameType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.backend import Backend
+from app.domain.strategies.round_robin import BUDGET, cycle
+from tests.support.fleet import fleet, pool
+
+
+def nginx(backends: tuple[Backend, ...], count: int) -> list[str]:
+    """nginx's rule as it is written there, O(n) a pick."""
+    current = [0] * len(backends)
+    order = []
+    for _ in range(count):
+        for i, backend in enumerate(backends):
+            current[i] += backend.weight
+        best = current.index(max(current))
+        current[best] -= sum(backend.weight for backend in backends)
+        order.append(backends[best].id)
+    return order
+
+
+def test_equal_backends_take_turns_in_the_order_of_the_settings() -> None:
+    """From the first on, as the README shows."""
+    chosen = pool(fleet(1, 1, 1))
+
+    assert list("abcabc") == [chosen.pick(b"", (), 0.0).id for _ in range(6)]
+
+
+def test_heavy_turns_are_spread_out() -> None:
+    """nginx's own example."""
+    chosen = pool(fleet(5, 1, 1))
+
+    assert list("aabacaa" * 2) == [chosen.pick(b"", (), 0.0).id for _ in range(14)]
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=8))
+def test_the_cycle_is_that_of_nginx(weights: list[int]) -> None:
+    """The shortcut by weight gives the very order of the rule, ties included."""
+    backends = fleet(*weights)
+
+    order = [backend.id for backend in cycle(backends)]
+
+    assert nginx(backends, len(order)) == order
+
+
+def test_a_cycle_is_as_short_as_can_be() -> None:
+    """Weights 100 and 200 are 1 and 2; equal ones are a plain row."""
+    assert 3 == len(cycle(fleet(100, 200)))
+    assert 4 == len(cycle(fleet(*[65535] * 4)))
+    assert [] == cycle(())
+
+
+def test_goes_on_where_it_was_when_a_backend_leaves() -> None:
+    """A flip of health does not start the row again."""
+    backends = fleet(1, 1, 1, 1)
+    chosen = pool(backends)
+    for _ in range(2):
+        chosen.pick(b"", (), 0.0)
+    backends[0].draining = True
+    chosen.refresh()
+
+    assert list("cdb") == [chosen.pick(b"", (), 0.0).id for _ in range(3)]
+
+
+def test_weights_too_far_apart_for_a_cycle_are_kept_exactly() -> None:
+    """Over 65 536 turns of weights 65535 and 1 the light one has one, two at most where its first turn comes late."""
+    backends = fleet(65535, 1)
+    assert [] == cycle(backends)
+    chosen = pool(backends)
+
+    counts = Counter(chosen.pick(b"", (), 0.0).id for _ in range(65_536))
+
+    assert 1 <= counts["b"] <= 2
+
+
+@pytest.mark.parametrize("heaviest", [1, 3, 65535])
+def test_a_thousand_backends_cost_a_pick_no_more_than_two(heaviest: int) -> None:
+    """Counted in lines and calls, which does not depend on the machine: at most twice as many, where both are laid out.
+
+    A thousand weights up to 65 535 go by the queue, two by it or by the cycle: one function more a pick.
+    """
+    rng = Random(7)
+    few, many = fleet(1, heaviest), fleet(*(rng.randint(1, heaviest) for _ in range(1000)))
+
+    assert steps(many) <= 2 * steps(few)
+
+
+def steps(backends: tuple[Backend, ...]) -> int:
+    """Lines run and functions called, in Python and in C, by 100 picks."""
+    chosen = pool(backends)
+    counted = 0
+
+    def count(frame: FrameType, event: str, arg: object) -> object:
+        nonlocal counted
+        counted += 1
+        return count
+
+    before = sys.getprofile(), sys.gettrace()  # coverage has the latter while it measures
+    sys.setprofile(count)
+    sys.settrace(count)
+    try:
+        for _ in range(100):
+            chosen.pick(b"", (), 0.0)
+    finally:
+        sys.setprofile(before[0])
+        sys.settrace(before[1])
+    return counted
+
+
+def test_the_budget_holds() -> None:
+    """What is laid out, is so in at most BUDGET steps, unless all weigh the same."""
+    assert len(cycle(fleet(1, BUDGET // 2 - 1))) == BUDGET // 2
+    assert [] == cycle(fleet(1, BUDGET // 2))

@@ -1,0 +1,79 @@
+"""What of a response goes on to the client, and how it is framed."""
+
+import pytest
+
+from app.domain.errors import ResponseInvalid
+from app.domain.headers import connection_listed, listed, response_head, serialise
+
+
+def test_hop_by_hop_fields_and_those_that_connection_names_stay_here() -> None:
+    """RFC 9110 section 7.6.1; everything else keeps its order, its duplicates and its bytes."""
+    head = response_head(
+        [
+            (b"server", b"x"),
+            (b"connection", b"close, X-Secret"),
+            (b"set-cookie", b"a=1"),
+            (b"x-secret", b"1"),
+            (b"keep-alive", b"timeout=5"),
+            (b"set-cookie", b"b=\xe9"),
+            (b"upgrade", b"h2"),
+        ]
+    )
+
+    assert head.fields == [(b"server", b"x"), (b"set-cookie", b"a=1"), (b"set-cookie", b"b=\xe9")]
+
+
+def test_connection_cannot_take_the_framing_with_it() -> None:
+    """`Connection: content-length` would leave a body without an end."""
+    head = response_head([(b"connection", b"content-length"), (b"content-length", b"3")])
+
+    assert head.fields == [(b"content-length", b"3")]
+    assert head.framed
+
+
+def test_one_date_goes_on() -> None:
+    """A second Date is dropped, the first one kept."""
+    head = response_head([(b"date", b"one"), (b"date", b"two")])
+
+    assert (head.fields, head.dated) == ([(b"date", b"one")], True)
+
+
+def test_chunked_is_framing_and_is_not_passed_on() -> None:
+    """How the client's side is framed is the client's side's business."""
+    head = response_head([(b"transfer-encoding", b" Chunked ")])
+
+    assert (head.fields, head.framed, head.dated) == ([], True, False)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"content-length", b"1"), (b"content-length", b"1")],
+        [(b"content-length", b"1"), (b"transfer-encoding", b"chunked")],
+        [(b"transfer-encoding", b"chunked"), (b"content-length", b"1")],
+        [(b"transfer-encoding", b"gzip")],
+        [(b"transfer-encoding", b"gzip, chunked")],
+        [(b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"chunked")],
+    ],
+)
+def test_framing_that_can_be_read_in_two_ways_is_refused(headers: list[tuple[bytes, bytes]]) -> None:
+    """RFC 9112 section 6.3: the next response on the connection would begin anywhere."""
+    with pytest.raises(ResponseInvalid):
+        response_head(headers)
+
+
+def test_connection_tokens_of_its_own_are_no_field_names() -> None:
+    """close and keep-alive speak of the connection itself."""
+    assert connection_listed(b"Close, keep-alive,, X-A ,x-b") == {b"x-a", b"x-b"}
+
+
+def test_values_are_joined_as_a_list() -> None:
+    """RFC 9110 section 5.3."""
+    headers = [(b"a", b"1"), (b"b", b"x"), (b"a", b"2")]
+
+    assert (listed(b"a", headers), listed(b"c", headers)) == (b"1, 2", b"")
+
+
+def test_serialised_as_on_the_wire() -> None:
+    """One line a field."""
+    assert serialise([(b"a", b"1"), (b"b", b"")]) == b"a: 1\r\nb: \r\n"

@@ -1,0 +1,121 @@
+"""The request head that the backend gets."""
+
+from random import Random
+
+import pytest
+
+from app.domain.client import TrustedProxies
+from app.domain.exchange import Exchange
+from app.domain.fields import FieldRules
+from app.domain.forwarded import ForwardedRule
+from app.domain.request_head import CHUNKED, RequestHead, RequestHeadRule
+from settings.groups import HeaderSettings
+from settings.telemetry import ForwardedSettings
+
+PLAIN = {"x_forwarded": "off", "via": "", "request_id": False, "traceparent": "pass"}
+
+
+def build(
+    headers: list[tuple[bytes, bytes]], rules: HeaderSettings | None = None, **settings: object
+) -> tuple[RequestHead, Exchange]:
+    """The head made of *headers*, by settings that add nothing but what is asked for."""
+    forwarded = ForwardedSettings.model_validate(PLAIN | settings)
+    rule = RequestHeadRule(
+        forwarded,
+        ForwardedRule(forwarded, TrustedProxies([])),
+        FieldRules.of(rules) if rules else None,
+        Random(7),
+    )
+    exchange = Exchange(0.0, "192.0.2.1", "http", "GET", "a.example", "/")
+    return rule.build(exchange, headers), exchange
+
+
+def test_end_to_end_fields_go_on_as_they_came() -> None:
+    """Order, duplicates and bytes; Host apart, for each attempt may have its own."""
+    head, _ = build([(b"host", b"a"), (b"cookie", b"1"), (b"x", b"\xe9"), (b"cookie", b"2")])
+
+    assert head == RequestHead(b"a", b"cookie: 1\r\nx: \xe9\r\ncookie: 2\r\n", 0)
+
+
+def test_hop_by_hop_fields_stay_here() -> None:
+    """RFC 9110 section 7.6.1, and Expect, which is answered here."""
+    head, _ = build(
+        [
+            (b"connection", b"close, x-a"),
+            (b"connection", b"x-b"),
+            (b"keep-alive", b"1"),
+            (b"te", b"trailers"),
+            (b"upgrade", b"h2c"),
+            (b"http2-settings", b"x"),
+            (b"proxy-connection", b"x"),
+            (b"proxy-authorization", b"x"),
+            (b"expect", b"100-continue"),
+            (b"x-a", b"1"),
+            (b"x-b", b"1"),
+            (b"x-c", b"1"),
+        ]
+    )
+
+    assert head.lines == b"x-c: 1\r\n"
+
+
+def test_connection_cannot_take_the_framing_with_it() -> None:
+    """The backend would read the body as the next request."""
+    head, _ = build([(b"connection", b"content-length"), (b"content-length", b"3")])
+
+    assert head == RequestHead(b"", b"content-length: 3\r\n", 3)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"transfer-encoding", b"chunked")],
+        [(b"transfer-encoding", b"chunked"), (b"content-length", b"3")],
+        [(b"content-length", b"3"), (b"transfer-encoding", b"chunked")],
+    ],
+)
+def test_chunked_goes_on_chunked_and_alone(headers: list[tuple[bytes, bytes]]) -> None:
+    """Both framings in one message are a smuggler's (RFC 9112 section 6.1); the edge refuses them before."""
+    head, _ = build(headers)
+
+    assert head == RequestHead(b"", b"transfer-encoding: chunked\r\n", CHUNKED)
+
+
+def test_a_request_id_is_passed_on_or_made() -> None:
+    """And the exchange knows it."""
+    head, exchange = build([(b"x-request-id", b"mine")], request_id=True)
+    assert (head.lines, exchange.request_id) == (b"x-request-id: mine\r\n", "mine")
+
+    head, exchange = build([(b"x-request-id", b"not mine")], request_id=True)
+    assert head.lines == b"x-request-id: %b\r\n" % exchange.request_id.encode()
+    assert len(exchange.request_id) == 32
+
+
+def test_traceparent_by_rule() -> None:
+    """make: passed on when valid, else made; pass: not looked at; drop: taken out."""
+    valid = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+    assert build([(b"traceparent", valid)], traceparent="make")[0].lines == b"traceparent: %b\r\n" % valid
+    assert build([(b"traceparent", b"x")], traceparent="make")[0].lines.startswith(b"traceparent: 00-")
+    assert build([], traceparent="make")[0].lines.startswith(b"traceparent: 00-")
+    assert build([(b"traceparent", b"x")], traceparent="pass")[0].lines == b"traceparent: x\r\n"
+    assert build([(b"traceparent", b"x")], traceparent="drop")[0].lines == b""
+
+
+def test_what_we_say_of_the_client_stands_behind() -> None:
+    """Via last; what the client claimed is gone."""
+    head, _ = build([(b"x-forwarded-for", b"6.6.6.6"), (b"via", b"1.0 other")], x_forwarded="replace", via="lb")
+
+    assert head.lines == (
+        b"via: 1.0 other\r\nx-forwarded-for: 192.0.2.1\r\nx-forwarded-proto: http\r\n"
+        b"x-forwarded-host: a.example\r\nx-forwarded-port: 80\r\nvia: 1.1 lb\r\n"
+    )
+
+
+def test_a_groups_rules_come_first() -> None:
+    """They may set the Host, too."""
+    rules = HeaderSettings.model_validate({"remove": ["x"], "set": {"host": "b.example"}, "add": {"y": "2"}})
+
+    head, _ = build([(b"host", b"a"), (b"x", b"1")], rules)
+
+    assert head == RequestHead(b"b.example", b"y: 2\r\n", 0)

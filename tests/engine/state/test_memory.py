@@ -1,0 +1,117 @@
+"""What every kind of state does, and what the one in memory does besides."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.domain.bucket import FixedWindow, Rule, TokenBucket
+from app.engine.state import STATES, State
+from app.engine.state.memory import Buckets
+from settings.units import Rate
+
+
+def rule(burst: int = 2, *, max_keys: int = 100_000) -> Rule:
+    return TokenBucket("default", Rate(burst, 10.0), burst, max_keys=max_keys)
+
+
+every_kind = pytest.mark.parametrize("kind", STATES)
+
+
+async def spend(state: State, times: int, name: str = "default", key: str = "a", now: float = 5.0) -> list[bool]:
+    return [(await state.take(name, key, rule(), now)).allowed for _ in range(times)]
+
+
+@every_kind
+async def test_each_key_has_its_own_bucket(kind: str) -> None:
+    """One client's spending is not another's."""
+    state = STATES[kind]()
+
+    assert await spend(state, 3, key="a") == [True, True, False]
+    assert await spend(state, 3, key="b") == [True, True, False]
+
+
+@every_kind
+async def test_each_limiter_has_its_own_buckets(kind: str) -> None:
+    """The same key at another limiter is another bucket; the same limiter is one, however often it is named."""
+    state = STATES[kind]()
+
+    assert await spend(state, 3, name="x") == [True, True, False]
+    assert await spend(state, 3, name="y") == [True, True, False]
+    assert await spend(state, 1, name="x") == [False]
+
+
+@every_kind
+async def test_a_bucket_refills(kind: str) -> None:
+    """One token an interval."""
+    state = STATES[kind]()
+    await spend(state, 3)
+
+    assert await spend(state, 2, now=10.0) == [True, False]
+
+
+async def test_a_reload_keeps_the_buckets_of_a_rule_that_did_not_change() -> None:
+    """A new rule object of the same rate goes on; another rate begins with full buckets."""
+    state = STATES["memory"]()
+    await spend(state, 2)
+
+    assert await spend(state, 1) == [False]
+    assert (await state.take("default", "a", rule(7), 5.0)).remaining == 6
+
+
+def test_the_table_is_bounded_whatever_keys_arrive() -> None:
+    """Ten thousand addresses at once leave ten buckets, and no more on the heap."""
+    buckets = Buckets(rule(max_keys=10))
+
+    for n in range(10_000):
+        buckets.take(f"192.0.2.{n}", buckets.rule, 5.0)
+
+    assert len(buckets) == 10
+    assert len(buckets._heap) == 10
+
+
+def test_full_buckets_are_forgotten_first() -> None:
+    """A flood of new keys does not give a client that was refused its tokens back, while there are full ones."""
+    limit = rule(max_keys=3)
+    buckets = Buckets(limit)
+    buckets.take("early", limit, 5.0)
+    for _ in range(3):
+        buckets.take("spent", limit, 14.0)
+    buckets.take("early", limit, 5.0)  # full again at 15.0 now
+
+    for n in range(20):
+        buckets.take(f"new{n}", limit, 16.0)
+
+    assert len(buckets) == 3
+    assert not buckets.take("spent", limit, 16.0).allowed
+
+
+def test_the_table_shrinks_after_a_flood() -> None:
+    """Each newcomer takes out up to two that are full, so that a flood does not stay in memory."""
+    limit = rule()
+    buckets = Buckets(limit)
+    for n in range(1000):
+        buckets.take(f"flood{n}", limit, 5.0)
+    for n in range(1000):
+        buckets.take(f"calm{n}", limit, 100.0 + 20.0 * n)
+
+    assert len(buckets) <= 2
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from([TokenBucket("x", Rate(3, 10.0), 3, max_keys=4), FixedWindow("x", 3, 10.0, max_keys=4)]),
+    st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(0, 4)), max_size=120),
+)
+def test_what_is_forgotten_was_the_fullest(limit: Rule, takes: list[tuple[str, float]]) -> None:
+    """Against a table without bound: whoever is still known has the same number in both, or was forgotten once."""
+    buckets, now = Buckets(limit), 100.0
+    for key, step in takes:
+        now += step
+        known = dict(buckets._kept)
+        buckets.take(key, limit, now)
+        gone = known.keys() - buckets._kept.keys()
+        stayed = known.keys() & buckets._kept.keys() - {key}
+
+        assert len(buckets) <= 4
+        assert sorted(k for _, k in buckets._heap) == sorted(buckets._kept)
+        assert all(known[g] <= known[s] or known[g] <= limit.mark(now) for g in gone for s in stayed)

@@ -1,0 +1,53 @@
+"""Certificates of an authority that lives as long as the tests."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from pathlib import Path
+
+import trustme
+
+
+@functools.cache
+def authority() -> trustme.CA:
+    """The one authority that the tests trust."""
+    return trustme.CA()
+
+
+class Certificate:
+    """A certificate for localhost, in two files as uvicorn takes them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.cert, self.key, self.ca = directory / "cert.pem", directory / "key.pem", directory / "ca.pem"
+        authority().cert_pem.write_to_path(self.ca)
+        self.renew()
+
+    def renew(self) -> None:
+        """Write a new certificate and its key over the old ones."""
+        issued = authority().issue_cert("localhost", "127.0.0.1")
+        issued.private_key_pem.write_to_path(self.key)
+        self.cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        self.issued = issued
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What uvicorn is told."""
+        return ("--ssl-certfile", str(self.cert), "--ssl-keyfile", str(self.key))
+
+    def server(self) -> ssl.SSLContext:
+        """For a backend of ours that speaks TLS."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.cert, self.key)
+        return context
+
+
+def client(**changes: object) -> ssl.SSLContext:
+    """A client that trusts the authority; *changes* are attributes to set, `ciphers` goes to set_ciphers."""
+    context = ssl.create_default_context()
+    authority().configure_trust(context)
+    if "ciphers" in changes:
+        context.set_ciphers(str(changes.pop("ciphers")))
+    for name, value in changes.items():
+        setattr(context, name, value)
+    return context
