@@ -70,10 +70,7 @@ def create_app(settings: Settings) -> Planes:
     access_log = AccessLog(line) if line is not None else None
     instruments = Instruments(
         backends=lambda: (backend for pool in topology.pools.values() for backend in pool.backends),
-        limited=lambda: [
-            ((limiter.name, str(limiter.rule.dry_run).lower()), limiter.refused)
-            for limiter in (*limiters.values(), *((everybody,) if everybody else ()))
-        ],
+        limited=lambda: [limiter.sample() for limiter in (*limiters.values(), *((everybody,) if everybody else ()))],
         dropped=lambda: access_log.dropped if access_log is not None else 0,
     )
     observers = [instruments.observe, *((access_log.observe,) if access_log is not None else ())]

@@ -23,6 +23,7 @@ from settings.models import (
 )  # fmt: skip
 from settings.problems import Wrong
 
+
 def _host(value: str) -> str:
     host = value.lower().rstrip(".")
     if host == "*":
@@ -99,6 +100,7 @@ class RewriteSettings(Frozen):
     to: Line
     r"""What to put there; `\1` or `\g<name>` is a group of the pattern."""
 
+
 class HeaderSettings(Frozen):
     """Header fields to change: removed first, then set, then added."""
 
@@ -108,6 +110,7 @@ class HeaderSettings(Frozen):
     """Fields to put in place of all others of their name."""
     add: Fields = Field(default={})
     """Fields to put beside others of their name."""
+
 
 class GroupSettings(Frozen):
     """A route group. What is not given matches everything."""
@@ -163,7 +166,7 @@ class GroupSettings(Frozen):
                 raise Wrong("a regular expression is no prefix to take off", fix, at=("strip_prefix",))
         elif not self.path.startswith("/") or re.search(r"[?#\x00-\x1f\x7f\\]|//|/\.{1,2}(?:/|$)", self.path):
             raise Wrong(
-                'such a path never comes in',
+                "such a path never comes in",
                 'write one that starts with "/" and has no "?", "#", "\\", "//" or dot segment in it',
                 at=("path",),
             )

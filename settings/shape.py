@@ -96,13 +96,14 @@ def nearest_variable(root: Shape, path: tuple[str, ...]) -> str:
         at = root.walk(repaired)
         near = key if root.walk((*repaired, key)) else did_you_mean(key, at.keys() if at else (), cutoff=0.75)
         repaired = (*repaired, near)
-    if root.walk(repaired) is not None:
+    meant = root.walk(repaired)
+    if meant is not None and not meant.table:
         return variable(repaired)
     known = []
     for leaf in root.leaves():
         given = [path[i] if key == NAME and i < len(path) - 1 else key for i, key in enumerate(leaf)]
         known.append(variable(tuple(given)))
-    return did_you_mean(variable(path), known, cutoff=0.8)
+    return did_you_mean(variable(path), known, cutoff=0.85)
 
 
 def _bare(annotation: Any) -> Any:

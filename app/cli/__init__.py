@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = commands[args.command].run(args)
+        status: int = commands[args.command].run(args)
         sys.stdout.flush()
     except SettingsError as error:
         for problem in error.problems:

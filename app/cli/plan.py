@@ -29,7 +29,8 @@ def _problems(settings: Settings) -> Iterator[Problem]:
             STRATEGIES.options(pool.strategy)
         except ValueError as error:
             message, _, hint = " ".join(str(error).split()).partition("; ")
-            yield _problem(settings, ("pools", name, "strategy"), message, hint or f"write one of {', '.join(STRATEGIES)}")
+            fix = hint or f"write one of {', '.join(STRATEGIES)}"
+            yield _problem(settings, ("pools", name, "strategy"), message, fix)
         if pool.tls.ca is not None:
             try:
                 trust.context(pool.tls)

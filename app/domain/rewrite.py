@@ -56,7 +56,7 @@ class Target:
             elif raw == self._plain:
                 raw = b"/"
             else:
-                raw = strip(raw, self._stripped)
+                raw = rooted(strip(raw, self._stripped))
         if self._pattern is not None:
             raw = self._rewrite(self._pattern, raw)
         return self._added + raw

@@ -23,8 +23,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class Connection(asyncio.Protocol):
-    """
-    What uvicorn's own protocol classes offer to uvicorn, without the parsing.
+    """What uvicorn's own protocol classes offer to uvicorn, without the parsing.
 
     Attributes:
         drained: None while the client reads quickly enough; else resolved when it has caught up.
@@ -47,7 +46,7 @@ class Connection(asyncio.Protocol):
         self.server_state = server_state
         self.tasks: set[Any] = server_state.tasks
         self.app_state = app_state
-        self.link: Link = app_state.setdefault(STATE_KEY, None) or _default(app_state)
+        self.link: Link = app_state.get(STATE_KEY) or _default(app_state)
         self.settings = self.link.settings
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
         self.server: tuple[str, int | None] | None = None
@@ -69,9 +68,10 @@ class Connection(asyncio.Protocol):
         transport = self.transport
         connection: Any = self
         self.server_state.connections.add(connection)
-        if self.link.sweep is None:
-            self.link.sweep = Sweep(self.loop)
-        self.link.sweep.add(self)
+        sweep = self.link.sweep
+        if sweep is None or sweep.loop is not self.loop:
+            sweep = self.link.sweep = Sweep(self.loop)
+        sweep.add(self)
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
         self.read_deadline = self.loop.time() + self.settings.header_timeout
@@ -82,7 +82,10 @@ class Connection(asyncio.Protocol):
         """Note both ends. False when there should be a client's address, and is none."""
         transport = self.transport
         local = transport.get_extra_info("sockname")
-        peer = transport.get_extra_info("peername")
+        try:
+            peer = transport.get_extra_info("peername")
+        except OSError:  # so says uvloop
+            peer = None
         if isinstance(local, tuple):
             self.server = (str(local[0]), int(local[1]))
             if not isinstance(peer, tuple):
@@ -113,6 +116,18 @@ class Connection(asyncio.Protocol):
             self.write_deadline = NEVER
             if not drained.done():
                 drained.set_result(None)
+
+    def expire(self, now: float) -> None:
+        """A deadline has passed (`Timed`)."""
+        if self.write_deadline <= now:
+            self._check_writing()
+        if self.read_deadline <= now:
+            self.read_deadline = NEVER
+            self.read_late()
+
+    def read_late(self) -> None:
+        """What was waited for has not come in time."""
+        self.close()
 
     # What the exchanges call...
 
@@ -146,10 +161,9 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def linger(self) -> None:
-        """
-        End the connection when the client has had time to read the answer.
+        """End the connection when the client has had time to read the answer.
 
-        Closing while it still sends would make the kernel reset the connection, and the answer with it (RFC 9112 section 9.6).
+        Closing while it still sends makes the kernel reset the connection, and the answer with it (RFC 9112 9.6).
         """
         self._lingering = True
         if self.transport.can_write_eof():
@@ -170,7 +184,7 @@ class Connection(asyncio.Protocol):
         self._unsent = self.transport.get_write_buffer_size()
         self.write_deadline = self.loop.time() + self.settings.write_timeout
 
-    def check_writing(self) -> None:
+    def _check_writing(self) -> None:
         """Cut a client that has read nothing since the last look."""
         if self.transport.get_write_buffer_size() < self._unsent:
             self._await_writing()
@@ -181,5 +195,5 @@ class Connection(asyncio.Protocol):
 
 def _default(app_state: dict[str, Any]) -> Link:
     """The link of a server whose app brought none: default limits, and nobody observes."""
-    link: Link = app_state.setdefault(STATE_KEY, Link())
+    link = app_state[STATE_KEY] = Link()
     return link

@@ -1,5 +1,4 @@
-"""
-One exchange as the app sees it: `receive`, `send`, and what our app may ask beside them (`watch`, `abort`).
+"""One exchange as the app sees it: `receive`, `send`, and what our app may ask beside them (`watch`, `abort`).
 
 The response, as a state machine:
 
@@ -24,7 +23,9 @@ if TYPE_CHECKING:
     from app.edge.protocol import EdgeProtocol
 
 Message = MutableMapping[str, Any]
-App = Callable[[dict[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 HIGH_WATER = 65536
 """Bytes of request body that wait for the app before the client is made to wait."""
@@ -35,12 +36,11 @@ _OURS = frozenset((b"content-length", b"transfer-encoding", b"connection", b"kee
 _NEW, _HELD, _BODY = range(3)
 _CLOSE_DELIMITED, _LENGTH, _CHUNKED, _BODYLESS = range(4)
 
-logger = logging.getLogger("app.edge")
+logger = logging.getLogger("l7lb.edge")
 
 
 class Cycle:
-    """
-    One request and its response on a connection.
+    """One request and its response on a connection.
 
     Attributes:
         keep_alive: another request may follow on this connection.
@@ -104,14 +104,14 @@ class Cycle:
         connection = self._connection
         self.keep_alive = False
         self.complete = True
+        self._watcher = None
         connection.transport.write(refusal(known, connection.server_state.default_headers, head_only=self._head_only))
         connection.completed(self)
 
     # What the app calls...
 
     async def receive(self) -> Message:
-        """
-        The next piece of the request body, then `http.disconnect`.
+        """The next piece of the request body, then `http.disconnect`.
 
         Raises BodyTimeout when the client stalls, BadRequest when what follows is no body.
         """
@@ -144,8 +144,7 @@ class Cycle:
             await self._waiter
 
     async def send(self, message: Message) -> None:
-        """
-        Write a part of the response. Waits while the client reads slowly; silent when it has gone.
+        """Write a part of the response. Waits while the client reads slowly; silent when it has gone.
 
         Raises RuntimeError when the messages do not make a response, and ValueError for a field that is not one.
         """
@@ -163,7 +162,7 @@ class Cycle:
             raise RuntimeError(f"unexpected ASGI message {kind!r}")
 
     def watch(self, gone: Callable[[], None] | None) -> None:
-        """Call *gone* once, as soon as the client has gone before the response is complete: at once when it has already."""
+        """Call *gone* once, as soon as the client has gone before the response is complete: now, if it has already."""
         if gone is not None and self.gone:
             gone()
         else:
@@ -232,8 +231,7 @@ class Cycle:
     def _start(self, status: int, headers: Any) -> None:
         connection = self._connection
         lines = [STATUS_LINES[status]]
-        for pair in connection.server_state.default_headers:
-            lines.append(b": ".join(pair))
+        lines += map(b": ".join, connection.server_state.default_headers)
         length = b""
         for pair in headers:
             name = pair[0]
@@ -286,7 +284,7 @@ class Cycle:
             elif not more:
                 parts = (b"0\r\n\r\n",)
         elif framing == _BODYLESS:
-            parts = (body,) = (b"",)
+            body, parts = b"", ()
         if self._stage == _HELD:
             parts = (self._flush(), *parts)
         connection = self._connection

@@ -1,5 +1,4 @@
-"""
-Is this request head one that can be read in one way only?
+"""Is this request head one that can be read in one way only?
 
 llhttp has refused by now what is not HTTP at all: odd bytes in field names, bare CR or LF, NUL, folded fields, a second
 or a non-numeric Content-Length, Content-Length beside Transfer-Encoding. Here stands what it lets through.
@@ -23,8 +22,7 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)([^?]*)(?:\?(.*))?", re.DOTALL)
 
 
 class Framing(NamedTuple):
-    """
-    What a head says about the message that follows.
+    """What a head says about the message that follows.
 
     Attributes:
         chunked: the body is in chunks.
@@ -47,11 +45,10 @@ PLAIN = Framing()
 
 
 def framing_of(headers: Headers, http11: bool) -> Framing:
-    """
-    What the fields say of host and body.
+    """What the fields say of host and body.
 
-    Raises BadRequest unless there is exactly one valid Host (HTTP/1.0: at most one, RFC 9112 section 3.2) and the body's
-    end is certain (section 6.3); NotSupported for a transfer coding other than chunked.
+    Raises BadRequest unless there is exactly one valid Host (HTTP/1.0: at most one, RFC 9112 section 3.2) and the
+    body's end is certain (section 6.3); NotSupported for a transfer coding other than chunked.
     """
     host: bytes | None = None
     codings: bytes | None = None
@@ -94,8 +91,7 @@ def _check_codings(codings: bytes, http11: bool) -> None:
 
 @lru_cache(maxsize=1024)
 def check_host(host: bytes) -> None:
-    """
-    Raise BadRequest unless *host* is a name, an IPv4 address or a bracketed IPv6 address, with or without a port.
+    """Raise BadRequest unless *host* is a name, an IPv4 address or a bracketed IPv6 address, with or without a port.
 
     Narrower than RFC 3986's reg-name, which lets in what no name server does and what others split lists at.
     """
@@ -115,8 +111,7 @@ def check_host(host: bytes) -> None:
 
 
 def split_target(url: bytes, method: bytes) -> tuple[bytes | None, bytes, bytes]:
-    """
-    Split a request target (RFC 9112 section 3.2) into authority, raw path and query.
+    """Split a request target (RFC 9112 section 3.2) into authority, raw path and query.
 
     Returns:
         The authority is None but for the absolute form, where it stands for the Host field.

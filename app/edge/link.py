@@ -20,8 +20,7 @@ def ignore(exchange: Exchange) -> None:
 
 
 class Link:
-    """
-    One per server; the lifespan puts it in its state under `STATE_KEY`.
+    """One per server; the lifespan puts it in its state under `STATE_KEY`.
 
     Attributes:
         settings: limits and deadlines.

@@ -1,5 +1,4 @@
-"""
-The HTTP protocol class that uvicorn runs for us: parsing by httptools, with the limits and deadlines it lacks.
+"""The HTTP protocol class that uvicorn runs for us: parsing by httptools, with the limits and deadlines it lacks.
 
 What is being read, as a state machine; the response has its own in `cycle`:
 
@@ -7,7 +6,7 @@ What is being read, as a state machine; the response has its own in `cycle`:
                           |                    |                   (or DEAF, when no other request may follow)
                           +----- refused ------+--> DEAF: what else comes is dropped
 
-    MUTED  the parser, having seen `Upgrade`, believes that the body is another protocol's; it is about to be told better
+    MUTED  the parser, having seen `Upgrade`, takes the body for another protocol's; it is about to be told better
 
     deadline    IDLE keep_alive (header_timeout for the first request), HEAD header_timeout, BODY body_timeout while the
                 app waits, DEAF the lingering close. None while an exchange runs whose request is complete.
@@ -17,7 +16,6 @@ Requests that come before the response is complete wait in order; a refusal wait
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections import deque
@@ -36,6 +34,8 @@ from app.edge.sweep import NEVER
 from app.edge.wire import refusal
 
 if TYPE_CHECKING:
+    import asyncio
+
     from uvicorn import Config
     from uvicorn.server import ServerState
 
@@ -82,6 +82,7 @@ class EdgeProtocol(Connection):
         self._head_bytes = 0  # at most so many are of the head,
         self._foreign = 0  # so many of which may be of what stood before it
         self._head_timed = True  # the first request's time runs from the connection
+        self._muting = PLAIN
         # the body being read
         self._reading: Cycle | None = None
         self._chunked = False
@@ -140,7 +141,7 @@ class EdgeProtocol(Connection):
         del self._parser  # it holds our methods
 
     def shutdown(self) -> None:
-        """uvicorn stops: finish what has begun, close what has not. A new connection's request may be on its way already."""
+        """Called when uvicorn stops: finish what has begun; a new connection's request may be on its way already."""
         self._stopping = True
         if self._cycle is not None:
             self._cycle.keep_alive = False
@@ -149,13 +150,8 @@ class EdgeProtocol(Connection):
         elif self._state == _IDLE:
             self.close()
 
-    def expire(self, now: float) -> None:
-        """A deadline has passed (`Timed`)."""
-        if self.write_deadline <= now:
-            self.check_writing()
-        if self.read_deadline > now:
-            return
-        self.read_deadline = NEVER
+    def read_late(self) -> None:
+        """The head, the body or the next request did not come in time."""
         if self._state == _HEAD:
             self._refuse(HeadTimeout("the request head did not arrive in time"))
         elif self._state == _BODY:
@@ -169,6 +165,7 @@ class EdgeProtocol(Connection):
     def on_message_begin(self) -> None:
         """A head begins."""
         if self._state >= _DEAF:
+            self._unread = True
             return
         self._state = _HEAD
         self._url = b""
@@ -273,6 +270,7 @@ class EdgeProtocol(Connection):
             return
         self._reading = None
         self._chunked = False
+        self.read_deadline = NEVER
         cycle.end()
         self._state = _IDLE if cycle.keep_alive else _DEAF
 
@@ -354,15 +352,14 @@ class EdgeProtocol(Connection):
             raise HeadTooLarge("the request head is too large")
 
     def _check_padding(self) -> None:
-        """Bound what comes beside the data of a chunked body. Extensions and trailers are dropped, but they cost us time."""
+        """Bound what comes beside the data of a chunked body: it is dropped, but it costs time."""
         if self._padding < 0:
             self._padding = 0
         elif self._padding > self._max_head:
             self._spoil(BadRequest("chunk extensions or trailers are too large"))
 
     def _ignore_upgrade(self, framing: Framing, http11: bool) -> bool:
-        """
-        Treat the request as if it had no Upgrade field, as RFC 9110 section 7.8 allows.
+        """Treat the request as if it had no Upgrade field, as RFC 9110 section 7.8 allows.
 
         Returns whether the parser must be brought back to the body. Raises NotSupported for WebSocket.
         """
@@ -386,17 +383,20 @@ class EdgeProtocol(Connection):
             self.data_received(rest)
 
     def _malformed(self, error: httptools.HttpParserError, data: bytes) -> None:
-        if isinstance(error.__context__, Exception) and not isinstance(error, httptools.HttpParserInvalidMethodError):
-            raise error  # a defect of ours in a callback
+        if isinstance(error, httptools.HttpParserCallbackError):
+            raise error  # a defect of ours
         if self._state == _BODY:
             self._spoil(BadRequest("the request body is malformed"))
-        elif self._state != _DEAF:
+        elif self._state == _DEAF:
+            self._unread = True
+        else:
             unknown = isinstance(error, httptools.HttpParserInvalidMethodError) and _REQUEST_LINE.match(data)
             self._refuse(NotSupported("a method that is not known") if unknown else BadRequest("not HTTP/1.1"))
 
     def _spoil(self, error: ProxyError) -> None:
         self._state = _DEAF
         self._unread = True
+        self.read_deadline = NEVER
         cycle, self._reading = self._reading, None
         if cycle is not None:
             cycle.spoil(error)
@@ -416,6 +416,7 @@ class EdgeProtocol(Connection):
         exchange.status = error.status
         exchange.error = error
         self._state = _DEAF
+        self._at_start = False
         self._unread = True
         if self._cycle is None:
             self._answer(exchange)

@@ -25,10 +25,10 @@ class Timed(Protocol):
 class Sweep:
     """Runs while there are connections, and stops with the last one, so that no timer outlives them."""
 
-    __slots__ = ("_connections", "_loop", "_timer")
+    __slots__ = ("_connections", "_timer", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._connections: set[Timed] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -36,7 +36,7 @@ class Sweep:
         """Look at *connection* from now on."""
         self._connections.add(connection)
         if self._timer is None:
-            self._timer = self._loop.call_later(TICK, self._tick)
+            self._timer = self.loop.call_later(TICK, self._tick)
 
     def discard(self, connection: Timed) -> None:
         """Look at it no more."""
@@ -46,8 +46,8 @@ class Sweep:
             self._timer = None
 
     def _tick(self) -> None:
-        now = self._loop.time()
+        now = self.loop.time()
         late = [c for c in self._connections if c.read_deadline <= now or c.write_deadline <= now]
-        self._timer = self._loop.call_later(TICK, self._tick)
+        self._timer = self.loop.call_later(TICK, self._tick)
         for connection in late:
             connection.expire(now)

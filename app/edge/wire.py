@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
+from math import ceil
 
 from app.domain.errors import ProxyError
 
@@ -24,8 +25,7 @@ CHUNKED = b"transfer-encoding: chunked"
 
 
 def block(lines: list[bytes]) -> bytes:
-    """
-    The head made of *lines*: status line and fields.
+    """The head made of *lines*: status line and fields.
 
     Raises ValueError when one of them has CR, LF or NUL in it: it would be read as more than one field.
     """
@@ -37,7 +37,7 @@ def block(lines: list[bytes]) -> bytes:
 
 
 def refusal(error: ProxyError, defaults: Iterable[tuple[bytes, bytes]], *, head_only: bool) -> bytes:
-    """The short answer to a request that the app does not get to see, or failed to answer; the connection closes after it."""
+    """The short answer to a request that the app does not see, or failed to answer; the connection closes after it."""
     status = error.status
     body = f"{status} {HTTPStatus(status).phrase}{': ' if error.detail else ''}{error.detail}\n".encode()
     fields = dict(defaults)
@@ -46,6 +46,6 @@ def refusal(error: ProxyError, defaults: Iterable[tuple[bytes, bytes]], *, head_
     if status == 405:  # RFC 9110 section 15.5.6
         fields[b"allow"] = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
     if error.retry_after is not None:
-        fields[b"retry-after"] = b"%d" % max(1, -(-error.retry_after // 1))
+        fields[b"retry-after"] = b"%d" % max(1, ceil(error.retry_after))
     head = block([STATUS_LINES[status], *map(b": ".join, fields.items()), CLOSE])
     return head if head_only else head + body

@@ -45,20 +45,18 @@ class Gateway:
             MethodNotAllowed: for CONNECT and TRACE.
         """
         exchange: Exchange = scope["lb.exchange"]
-        exchange.group = name = self.route(scope)
+        exchange.group = name = self.route(scope, exchange.host, exchange.client)
         await self.apps[name](scope, receive, send)
 
-    def route(self, scope: Scope) -> str:
+    def route(self, scope: Scope, host: str, client: str) -> str:
         """The name of the group; raises as calling does."""
-        exchange: Exchange = scope["lb.exchange"]
+        method: str = scope["method"]
         # Another server than uvicorn may leave raw_path out (ASGI makes it optional).
         raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode("ascii")
         try:
             path = canonical(raw, encoded_slash=self._encoded_slash)
         except BadRequest:
-            if exchange.method in UNSERVED:  # CONNECT asks for host:port, which is no path
-                raise MethodNotAllowed(f"{exchange.method} is not served") from None
+            if method in UNSERVED:  # CONNECT asks for host:port, which is no path
+                raise MethodNotAllowed(f"{method} is not served") from None
             raise
-        return self.table.match(
-            exchange.host, path, exchange.method, scope["headers"], scope["query_string"], exchange.client
-        )
+        return self.table.match(host, path, method, scope["headers"], scope["query_string"], client)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from starlette.routing import Match, Mount
 
 from app.domain.errors import ProxyError
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp as StarletteApp
     from starlette.types import Scope
 
+    from app.domain.exchange import Exchange
     from app.engine.asgi import ASGIApp
     from app.groups.gateway import Gateway
     from settings.groups import GroupSettings
@@ -27,17 +27,23 @@ class GroupMount(Mount):
     def __init__(self, name: str, settings: GroupSettings, app: ASGIApp, gateway: Gateway) -> None:
         # Starlette would read braces as parameters, and a pattern is no path: such a group is mounted at the root.
         plain = settings.path_match != "regex" and not set("{}") & set(settings.path)
-        super().__init__(settings.path if plain else "", app=cast("StarletteApp", app), name=name)
+        super().__init__(settings.path if plain else "", app=app, name=name)
         self.path = settings.path
         self.settings = settings
         self._gateway = gateway
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """FULL when the table gives the request to this group. The group sees the whole path: the scope stays as it is."""
-        if scope["type"] != "http" or "lb.exchange" not in scope:
+        """FULL when the table gives the request to this group, which sees the whole path: the scope stays as it is."""
+        if scope["type"] != "http":
             return Match.NONE, {}
+        exchange: Exchange | None = scope.get("lb.exchange")
+        if exchange is not None:
+            host, client = exchange.host, exchange.client
+        else:  # a tool asks, with a scope of its own
+            host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+            client = (scope.get("client") or ("",))[0]
         try:
-            name = self._gateway.route(scope)
+            found = self._gateway.route(scope, host, client)
         except ProxyError:
             return Match.NONE, {}
-        return (Match.FULL, {"endpoint": self.app}) if name == self.name else (Match.NONE, {})
+        return (Match.FULL, {"endpoint": self.app}) if found == self.name else (Match.NONE, {})

@@ -17,12 +17,6 @@ ROOT = Path(__file__).resolve().parents[2]
 GROUPS = 100
 TARGET = f"/g{GROUPS // 2:03}/item/1"  # in the middle of the groups
 BODY = "x" * 1024
-BUILD = """
-import json, platform, sysconfig
-options = sysconfig.get_config_var("CONFIG_ARGS") or ""
-pgo, lto = "--enable-optimizations" in options, "--with-lto" in options
-print(json.dumps({"version": platform.python_version(), "pgo": pgo, "lto": lto}))
-"""
 
 
 class Missing(Exception):
@@ -68,8 +62,8 @@ def first_line(command: list[str]) -> str:
 
 
 def python_build(python: str) -> dict[str, object]:
-    """version, and whether it was built with profile guided optimization and link time optimization."""
-    said = subprocess.run([python, "-c", BUILD], capture_output=True, text=True, check=True).stdout
+    """Version of an interpreter, and whether it was built with profile guided optimization."""
+    said = subprocess.run([python, ROOT / "scripts/python_build.py"], capture_output=True, text=True, check=True).stdout
     build: dict[str, object] = json.loads(said)
     return build
 

@@ -54,4 +54,4 @@ def test_other_settings_leave_what_is_going_on() -> None:
 
     found.configure(found.spec.model_copy(update={"weight": 7}), HealthSettings(path="/other"))
 
-    assert (7, 3, True, "/other") == (found.weight, found.in_flight, found.available, found.health.settings.path)
+    assert (found.weight, found.in_flight, found.available, found.health.settings.path) == (7, 3, True, "/other")

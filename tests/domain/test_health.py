@@ -95,7 +95,7 @@ def test_tells_when_the_backend_may_be_back(answers: str, seconds: float) -> Non
 
 def test_a_probe_that_is_under_way_is_not_in_the_past() -> None:
     """Its due time has gone by, its answer may come any moment."""
-    assert 1.0 == after("-").back_in(100.0)
+    assert after("-").back_in(100.0) == 1.0
 
 
 def test_without_probes_a_backend_is_up_at_once() -> None:
@@ -105,7 +105,7 @@ def test_without_probes_a_backend_is_up_at_once() -> None:
 
     health.configure(HealthSettings(kind="none"))
 
-    assert (State.UP, 0, "") == (health.state, health.streak, health.reason)
+    assert (health.state, health.streak, health.reason) == (State.UP, 0, "")
 
     health.configure(PROBED)
 
@@ -148,6 +148,6 @@ def test_expects_a_body() -> None:
     """Anywhere in it, as text; bytes that are none do no harm."""
     expectation = Expectation(HealthSettings(path="/", body='"ready": *true|grün'))
 
-    assert "" == expectation.judge(200, b'{"db": 1, "ready":  true}')
-    assert "" == expectation.judge(200, "grün".encode() + b"\xff")
-    assert "the body does not match" == expectation.judge(200, b'{"ready": false}')
+    assert expectation.judge(200, b'{"db": 1, "ready":  true}') == ""
+    assert expectation.judge(200, "grün".encode() + b"\xff") == ""
+    assert expectation.judge(200, b'{"ready": false}') == "the body does not match"

@@ -16,7 +16,7 @@ def test_the_first_source_has_the_last_word() -> None:
 
     merged = merge({"settings": own, "dns": found})
 
-    assert [("a:80", 2), ("b:80", 1), ("c:80", 1)] == [(name, spec.weight) for name, spec in merged.items()]
+    assert [(name, spec.weight) for name, spec in merged.items()] == [("a:80", 2), ("b:80", 1), ("c:80", 1)]
 
 
 def test_who_stays_keeps_its_object() -> None:
@@ -25,10 +25,10 @@ def test_who_stays_keeps_its_object() -> None:
 
     after, change = diff("p", before, specs("http://c", "http://b|weight=5"), UNPROBED)
 
-    assert ["c:80", "b:80"] == [backend.id for backend in after]
+    assert [backend.id for backend in after] == ["c:80", "b:80"]
     assert after[1] is before[1]
     assert Change(joined=(after[0],), left=(before[0],)) == change
-    assert 1 == after[1].weight  # for whoever takes the change over to apply
+    assert after[1].weight == 1  # for whoever takes the change over to apply
 
 
 def test_another_address_is_another_backend() -> None:

@@ -34,10 +34,10 @@ def test_nothing_available_is_refused_at_once_with_the_time_of_hope() -> None:
     backends[3].health.observe("", 100.0)
     chosen = pool(tuple(backends))
 
-    with pytest.raises(NoBackend, match="^pool p: 1 down, 1 checking, 1 draining, 1 weight 0$") as refused:
+    with pytest.raises(NoBackend, match=r"^pool p: 1 down, 1 checking, 1 draining, 1 weight 0$") as refused:
         chosen.pick(b"", (), 100.0)
 
-    assert 4.0 == refused.value.retry_after
+    assert refused.value.retry_after == 4.0
 
 
 def test_hope_is_never_less_than_a_second_away() -> None:
@@ -47,7 +47,7 @@ def test_hope_is_never_less_than_a_second_away() -> None:
     for backends in ((checking,), (draining,), ()):
         with pytest.raises(NoBackend) as refused:
             pool(backends).pick(b"", (), 100.0)
-        assert 1.0 == refused.value.retry_after
+        assert refused.value.retry_after == 1.0
 
 
 def test_a_pool_without_backends_says_so() -> None:

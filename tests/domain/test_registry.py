@@ -36,12 +36,12 @@ def test_builds_the_kind_with_its_options_and_services() -> None:
 
     assert isinstance(made, Choosy)
     assert Choosy.Options(choices=3) == made.options
-    assert {"rng": 7} == made.services
+    assert made.services == {"rng": 7}
 
 
 def test_lists_its_kinds() -> None:
     """For tests to walk and for people to read."""
-    assert ["plain", "choosy"] == list(TABLE)
+    assert list(TABLE) == ["plain", "choosy"]
 
 
 def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
@@ -74,7 +74,7 @@ def test_another_package_adds_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     TABLE.build(Choice(kind="plain"))
     made = TABLE.build(Choice(kind="foreign", choices=5))
 
-    assert ["l7lb.tests"] == asked
+    assert asked == ["l7lb.tests"]
     assert isinstance(made, Choosy)
     with pytest.raises(ValueError, match="did you mean 'foreign'"):
         TABLE.build(Choice(kind="foriegn"))

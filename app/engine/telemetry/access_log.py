@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import sys
 from collections.abc import Sequence
 from queue import SimpleQueue
 from threading import Thread
@@ -53,7 +54,8 @@ class AccessLog:
         """Open the descriptor and start the thread. Before that, and without a descriptor, every line is dropped."""
         self._stopping = False
         try:
-            self._fd = os.dup(self._source)
+            # Where Python was started without standard output, the number 1 went to whatever was opened next.
+            self._fd = -1 if self._source == 1 and sys.__stdout__ is None else os.dup(self._source)
         except OSError:
             self._fd = -1
         self._thread = Thread(target=self._run, name="access-log", daemon=True)

@@ -29,7 +29,7 @@ def test_spreads_even_load_evenly(kind: str) -> None:
     """
     counts = picks(kind, fleet(*[1] * 10), 10_000)
 
-    assert 10 == len(counts)
+    assert len(counts) == 10
     assert all(850 < n < 1150 for n in counts.values())
 
 
@@ -66,8 +66,8 @@ def test_never_picks_weight_0(kind: str) -> None:
     """Not even where it is the first and the rest were tried."""
     backends = fleet(0, 3)
 
-    assert {"b": 50} == picks(kind, backends, 50)
-    assert {"b": 50} == picks(kind, backends, 50, tried=backends[1:])
+    assert picks(kind, backends, 50) == {"b": 50}
+    assert picks(kind, backends, 50, tried=backends[1:]) == {"b": 50}
 
 
 @every_strategy
@@ -76,8 +76,8 @@ def test_avoids_what_was_tried_while_another_is_left(kind: str) -> None:
     backends = fleet(9, 1, 1)
 
     assert set(picks(kind, backends, 100, tried=backends[:1])) <= {"b", "c"}
-    assert {"c": 100} == picks(kind, backends, 100, tried=backends[:2])
-    assert 100 == sum(picks(kind, backends, 100, tried=backends).values())
+    assert picks(kind, backends, 100, tried=backends[:2]) == {"c": 100}
+    assert sum(picks(kind, backends, 100, tried=backends).values()) == 100
 
 
 @every_spreading
@@ -138,7 +138,7 @@ def test_frequent_changes_favour_nobody(kind: str) -> None:
         chosen.refresh()
 
     assert all(n == pytest.approx(1000, abs=135) for n in counts.values())
-    assert 4 == len(counts)
+    assert len(counts) == 4
 
 
 @every_strategy

@@ -8,10 +8,10 @@ def test_the_first_takes_everything_until_it_goes() -> None:
     backends = fleet(1, 9, 9)
     chosen = pool(backends, "first")
 
-    assert "a" == chosen.pick(b"", (), 0.0).id
-    assert "b" == chosen.pick(b"", backends[:1], 0.0).id
+    assert chosen.pick(b"", (), 0.0).id == "a"
+    assert chosen.pick(b"", backends[:1], 0.0).id == "b"
 
     backends[0].draining = True
     chosen.refresh()
 
-    assert "b" == chosen.pick(b"", (), 0.0).id
+    assert chosen.pick(b"", (), 0.0).id == "b"

@@ -27,7 +27,7 @@ def test_requests_that_stay_fill_up_by_weight() -> None:
     for _ in range(60):
         chosen.pick(b"", (), 0.0).in_flight += 1
 
-    assert [30, 20, 10] == [backend.in_flight for backend in backends]
+    assert [backend.in_flight for backend in backends] == [30, 20, 10]
 
 
 def test_a_backend_back_from_load_has_no_arrears_of_ties() -> None:

@@ -53,9 +53,9 @@ def test_the_cycle_is_that_of_nginx(weights: list[int]) -> None:
 
 def test_a_cycle_is_as_short_as_can_be() -> None:
     """Weights 100 and 200 are 1 and 2; equal ones are a plain row."""
-    assert 3 == len(cycle(fleet(100, 200)))
-    assert 4 == len(cycle(fleet(*[65535] * 4)))
-    assert [] == cycle(())
+    assert len(cycle(fleet(100, 200))) == 3
+    assert len(cycle(fleet(*[65535] * 4))) == 4
+    assert cycle(()) == []
 
 
 def test_goes_on_where_it_was_when_a_backend_leaves() -> None:
@@ -73,7 +73,7 @@ def test_goes_on_where_it_was_when_a_backend_leaves() -> None:
 def test_weights_too_far_apart_for_a_cycle_are_kept_exactly() -> None:
     """Over 65 536 turns of weights 65535 and 1 the light one has one, two at most where its first turn comes late."""
     backends = fleet(65535, 1)
-    assert [] == cycle(backends)
+    assert cycle(backends) == []
     chosen = pool(backends)
 
     counts = Counter(chosen.pick(b"", (), 0.0).id for _ in range(65_536))
@@ -118,4 +118,4 @@ def steps(backends: tuple[Backend, ...]) -> int:
 def test_the_budget_holds() -> None:
     """What is laid out, is so in at most BUDGET steps, unless all weigh the same."""
     assert len(cycle(fleet(1, BUDGET // 2 - 1))) == BUDGET // 2
-    assert [] == cycle(fleet(1, BUDGET // 2))
+    assert cycle(fleet(1, BUDGET // 2)) == []

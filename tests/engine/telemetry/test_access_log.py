@@ -4,6 +4,8 @@ import asyncio
 import errno
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -141,6 +143,44 @@ async def test_without_a_descriptor_every_line_is_dropped(pipe: Pipe) -> None:
     await log.stop()
 
     assert log.dropped == 1
+
+
+def test_started_without_standard_output_it_takes_no_other_descriptor_for_it() -> None:
+    """`l7lb serve >&-`: the number 1 is then the next file or socket that is opened, and stays clean."""
+    program = """
+import asyncio, socket
+from app.domain.exchange import Exchange
+from app.engine.telemetry.access_log import AccessLog
+from app.engine.telemetry.lines import json_line
+
+async def main():
+    log = AccessLog(json_line)
+    log.start()
+    log.observe([Exchange(1.0, "c", "https", "GET", "h", "/")], 0.0)
+    await log.stop()
+    assert log.dropped == 1
+
+ours, theirs = socket.socketpair()
+assert 1 in (ours.fileno(), theirs.fileno())
+asyncio.run(main())
+for end in (ours, theirs):
+    end.setblocking(False)
+    try:
+        end.recv(1)
+    except BlockingIOError:
+        continue
+    raise AssertionError("the log went to a socket")
+"""
+    shell = 'exec "$0" -c "$1" >&-'
+    done = subprocess.run(
+        ["sh", "-c", shell, sys.executable, program],
+        cwd=Path(__file__).parents[3],
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 async def test_a_full_pipe_holds_nobody_up(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,13 @@ def retried() -> Exchange:
     return made
 
 
+def unreachable() -> Exchange:
+    made = exchange()
+    made.group, made.pool, made.status, made.error = "web", "api", 502, ConnectFailed("b1 refused the connection")
+    made.attempts = [attempt(1, 0.0, 0.0, made.error)]
+    return made
+
+
 def refused_by_the_edge() -> Exchange:
     made = exchange(method="", host="", path="")
     made.request_id = ""
@@ -92,6 +99,7 @@ def forged() -> Exchange:
 CASES = {
     "fine": fine,
     "retried": retried,
+    "unreachable": unreachable,
     "edge": refused_by_the_edge,
     "limited": lambda: limited(dry_run=False),
     "dry_run": lambda: limited(dry_run=True),

@@ -1,0 +1,79 @@
+"""Header fields that a group changes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.fields import FieldRules, field, field_name
+from settings.groups import HeaderSettings
+from settings.problems import Wrong
+
+SENT = [(b"a", b"1"), (b"b", b"2"), (b"a", b"3"), (b"c", b"\xff")]
+
+
+def rules(**settings: object) -> FieldRules:
+    found = FieldRules.of(HeaderSettings(**settings))  # type: ignore[arg-type]
+    assert found is not None
+    return found
+
+
+def test_nothing_to_do_costs_nothing() -> None:
+    assert FieldRules.of(HeaderSettings()) is None
+
+
+def test_removing_takes_all_fields_of_the_name_whatever_its_case() -> None:
+    assert [(b"b", b"2"), (b"c", b"\xff")] == rules(remove=("A", "absent")).apply(SENT)
+
+
+def test_setting_leaves_one_field_of_the_name() -> None:
+    assert [(b"b", b"2"), (b"c", b"\xff"), (b"a", b"x")] == rules(set={"A": "x"}).apply(SENT)
+
+
+def test_adding_keeps_what_is_there() -> None:
+    assert [*SENT, (b"a", b"x")] == rules(add={"A": "x"}).apply(SENT)
+
+
+def test_removed_first_then_set_then_added() -> None:
+    """A name may be in all three: the old ones go, one is set, one is added."""
+    changed = rules(remove=("a",), set={"a": "set"}, add={"a": "added"}).apply(SENT)
+
+    assert [(b"b", b"2"), (b"c", b"\xff"), (b"a", b"set"), (b"a", b"added")] == changed
+
+
+def test_the_list_that_was_sent_is_left_alone() -> None:
+    sent = list(SENT)
+
+    rules(add={"x": "y"}).apply(sent)
+    rules(remove=("a",)).apply(sent)
+
+    assert SENT == sent
+
+
+def test_the_host_can_be_set_but_not_doubled_or_lost() -> None:
+    assert [(b"host", b"x")] == rules(set={"Host": "x"}).apply([(b"host", b"a")])
+    for settings in (HeaderSettings(remove=("Host",)), HeaderSettings(add={"host": "x"})):
+        with pytest.raises(Wrong, match="exactly one Host"):
+            FieldRules.of(settings)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:", "a\r\nb", "é", "Content-Length", "transfer-encoding", "Connection"])
+def test_a_name_that_is_none_or_frames_the_message_is_refused(name: str) -> None:
+    with pytest.raises(Wrong):
+        field_name(name)
+
+
+@pytest.mark.parametrize("value", ["a\r\nb: c", "a\nb", "a\rb", "a\x00", "\x7f", "\u20ac"])
+def test_a_value_that_could_end_its_line_is_refused(value: str) -> None:
+    with pytest.raises(Wrong, match="cannot be sent"):
+        field("x", value)
+
+
+@given(value=st.text())
+def test_whatever_is_accepted_stays_one_line(value: str) -> None:
+    try:
+        _, sent = field("x", value)
+    except Wrong:
+        return
+
+    assert not set(sent) & {0, 10, 13}
+    assert sent.decode("latin-1") == value.strip(" \t")

@@ -1,0 +1,112 @@
+"""Where a redirect leads."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.errors import BadRequest
+from app.domain.location import Location
+from settings.groups import RedirectSettings
+from settings.problems import Wrong
+
+
+def location(to: str) -> Location:
+    # As a template may come from Python, past the model's own checks.
+    return Location.of(RedirectSettings.model_construct(to=to, status=308))
+
+
+def render(to: str, **request: Any) -> bytes:
+    asked = {"scheme": "http", "host": "example.org:8080", "path": b"/a%20b", "query": b"x=1"} | request
+    return location(to).render(**asked)
+
+
+@pytest.mark.parametrize(
+    ("to", "target"),
+    [
+        ("https://{host}{path}{query}", b"https://example.org:8080/a%20b?x=1"),
+        ("https://{host}{path}?{query}", b"https://example.org:8080/a%20b?x=1"),
+        ("https://{hostname}{path}", b"https://example.org/a%20b"),
+        ("https://www.{hostname}/{path}", b"https://www.example.org/a%20b"),
+        ("{scheme}://other.example{path}", b"http://other.example/a%20b"),
+        ("https://other.example:8443", b"https://other.example:8443"),
+        ("/new{path}", b"/new/a%20b"),
+        ("/{path}", b"/a%20b"),
+        ("{path}", b"/a%20b"),
+        ("/x?from={path}&{query}", b"/x?from=/a%20b&x=1"),
+        ("/x?a=b{query}", b"/x?a=b&x=1"),
+        ("{query}", b"?x=1"),
+        ("/caf\u00e9/{{x}}", b"/caf%C3%A9/{x}"),
+    ],
+)
+def test_a_template_takes_its_pieces_from_the_request(to: str, target: bytes) -> None:
+    assert target == render(to)
+
+
+@pytest.mark.parametrize("to", ["/x{query}", "/x?{query}", "/x?{query}"])
+def test_no_query_leaves_no_mark(to: str) -> None:
+    assert b"/x" == render(to, query=b"")
+
+
+def test_an_empty_query_leaves_the_templates_own() -> None:
+    assert b"/x?a=b" == render("/x?a=b&{query}", query=b"")
+
+
+@pytest.mark.parametrize("path", [b"//evil.example/x", b"///evil.example/x", b"evil.example/x"])
+@pytest.mark.parametrize("to", ["{path}", "/{path}"])
+def test_a_path_never_becomes_a_host(to: str, path: bytes) -> None:
+    assert b"/evil.example/x" == render(to, path=path)
+
+
+def test_only_two_schemes_are_led_to() -> None:
+    assert b"https://a/" == render("{scheme}://a/", scheme="https")
+    assert b"http://a/" == render("{scheme}://a/", scheme="javascript")
+
+
+@pytest.mark.parametrize("host", ["", "a b", "a/b", "a\r\nb", "user@a", "a\\b", "a:b", "\u00e9", "[::1", "a?b", "a#b"])
+def test_a_host_that_is_none_is_not_led_to(host: str) -> None:
+    with pytest.raises(BadRequest):
+        render("https://{host}/", host=host)
+
+
+def test_a_host_that_is_not_used_does_not_matter() -> None:
+    assert b"/x" == render("/x", host="a b")
+
+
+def test_an_address_is_a_host() -> None:
+    assert b"https://[::1]:1/ [::1]".split() == [render("https://{host}/", host="[::1]:1"), render("/{hostname}", host="[::1]:1")[1:]]
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "", "x", "//evil.example", "javascript:alert(1)", "ftp://x/", "{host}/x", "https://{path}", "https:///{path}",
+        "https://{query}", "http://", "{scheme}{path}", "https://a{scheme}/", "/a\r\nb: c", "/a b", "/a\x00",
+        "/{pth}", "/{", "/}", "/{}", "/{path!r}", "/{path:x}", "/{nothing_like_it}",
+    ],
+)  # fmt: skip
+def test_a_template_that_leads_nowhere_or_where_the_client_wants_is_refused(to: str) -> None:
+    with pytest.raises(Wrong) as wrong:
+        location(to)
+
+    assert ("redirect", "to") == wrong.value.at
+
+
+def test_a_misspelt_piece_is_told_its_name() -> None:
+    with pytest.raises(Wrong, match=re.escape('write "{path}"')):
+        location("/{pth}")
+
+
+@given(path=st.binary(), query=st.binary(), host=st.text(max_size=20), scheme=st.text(max_size=8))
+def test_no_byte_of_the_request_ends_the_field_or_changes_the_host(path: bytes, query: bytes, host: str, scheme: str) -> None:
+    """What is reflected is visible ASCII, and the host of a fixed one stays."""
+    fixed = location("https://example.org{path}{query}").render(scheme, host, path, query)
+    assert re.fullmatch(rb"https://example\.org/[!-~]*", fixed)
+    assert not set(b"\"<>\\^`{|} ") & set(fixed)
+    try:
+        free = location("{scheme}://{host}{path}").render(scheme, host, path, query)
+    except BadRequest:
+        return
+    assert re.fullmatch(rb"https?://[^/@\\]+/[!-~]*", free)

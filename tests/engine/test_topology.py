@@ -1,0 +1,155 @@
+"""The one place where pools change: all or nothing, and who stays keeps what it has."""
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from app.domain.health import State
+from app.domain.membership import Change
+from app.engine.topology import Topology
+from settings.root import Settings
+from tests.support.clock import Clock
+
+PROBED = {"path": "/health"}
+
+
+def said(**pools: dict[str, Any]) -> Settings:
+    """Settings with these pools."""
+    return Settings.model_validate({"pools": pools, "initial_grace": "10s"})
+
+
+def made(settings: Settings) -> tuple[Topology, Clock]:
+    clock = Clock()
+    topology = Topology(clock=clock, rng=Random(7))
+    topology.apply(settings)
+    return topology, clock
+
+
+def test_a_pool_whose_settings_stay_keeps_its_object() -> None:
+    """And with it where its strategy was; the mapping is a new one."""
+    topology, _ = made(said(a={"backends": "http://x,http://y"}, b={"backends": "http://z"}))
+    before = topology.pools
+
+    topology.apply(said(a={"backends": "http://x,http://y"}, b={"backends": "http://z", "strategy": "first"}))
+
+    assert topology.pools is not before
+    assert topology.pools["a"] is before["a"]
+    assert topology.pools["b"] is not before["b"]
+    assert topology.pools["b"].backends == before["b"].backends
+
+
+def test_a_reload_keeps_health_and_counters() -> None:
+    """A backend that is UP takes requests through a reload, whatever else changes in its pool."""
+    topology, _ = made(said(a={"backends": "http://x,http://y", "health": PROBED}))
+    x, y = topology.pools["a"].backends
+    topology.observe(x, "", 0.0)
+    x.in_flight = 3
+
+    change = topology.apply(said(a={"backends": "http://x|weight=4,http://n", "health": {"path": "/", "fall": 9}}))
+
+    pool = topology.pools["a"]
+    assert (x,) == pool.available
+    assert (x.weight, x.in_flight, x.health.settings.fall) == (4, 3, 9)
+    assert Change(joined=pool.backends[1:], left=(y,)) == change
+
+
+def test_wrong_settings_change_nothing() -> None:
+    """Not even in the pools before the wrong one."""
+    topology, _ = made(said(a={"backends": "http://x"}))
+    pools, (x,) = topology.pools, topology.pools["a"].backends
+
+    with pytest.raises(ValueError, match="did you mean 'random'"):
+        topology.apply(said(a={"backends": "http://x|weight=2"}, b={"backends": "http://y", "strategy": "randon"}))
+
+    assert topology.pools is pools
+    assert x.weight == 1
+
+
+def test_the_listeners_hear_of_every_change() -> None:
+    """Those of a pool that goes have left, too; nobody hears anything after he has stopped listening."""
+    topology, _ = made(said(a={"backends": "http://x"}, b={"backends": "http://y"}))
+    (y,) = topology.pools["b"].backends
+    heard: list[Change] = []
+    unlisten = topology.listen(heard.append)
+
+    topology.apply(said(a={"backends": "http://x"}))
+    unlisten()
+    topology.apply(said())
+
+    assert [Change(joined=(), left=(y,))] == heard
+
+
+def test_a_flip_is_seen_by_the_next_pick() -> None:
+    """The available are looked at when health flips, not per request."""
+    topology, _ = made(said(a={"backends": "http://x,http://y", "health": PROBED}))
+    x, y = topology.pools["a"].backends
+
+    assert topology.observe(x, "", 1.0)
+    assert not topology.observe(x, "", 2.0)
+    assert x is topology.pools["a"].pick(b"", (), 2.0)
+    assert topology.observe(y, "refused", 2.0)
+    assert (x,) == topology.pools["a"].available
+
+
+def test_a_late_answer_of_one_who_left_does_no_harm() -> None:
+    """Its probe was under way when its pool went."""
+    topology, _ = made(said(a={"backends": "http://x", "health": PROBED}))
+    (x,) = topology.pools["a"].backends
+    topology.apply(said())
+
+    assert topology.observe(x, "", 1.0)
+    assert State.UP is x.health.state
+
+
+def test_ready_when_every_pool_has_one_available() -> None:
+    """A pool without backends is nobody to wait for."""
+    topology, clock = made(
+        said(
+            a={"backends": "http://x,http://y", "health": PROBED},
+            b={"backends": "http://z", "health": PROBED},
+            empty={},
+        )
+    )
+    for backend in topology.pools["a"].backends:
+        topology.observe(backend, "", 0.0)
+    empty = {"available": 0, "backends": 0}
+
+    assert (
+        False,
+        {"a": {"available": 2, "backends": 2}, "b": {"available": 0, "backends": 1}, "empty": empty},
+    ) == topology.ready(clock.now)
+
+    topology.observe(topology.pools["b"].backends[0], "", 0.0)
+
+    assert topology.ready(clock.now)[0]
+
+
+def test_ready_after_the_grace_time_in_any_case() -> None:
+    """Counted from the first settings: a reload does not close the gate."""
+    topology, clock = made(said(a={"backends": "http://x", "health": PROBED}))
+
+    assert not topology.ready(clock.advance(9.9))[0]
+    assert topology.ready(clock.advance(0.1))[0]
+
+    topology.apply(said(b={"backends": "http://y", "health": PROBED}))
+
+    assert topology.ready(clock.now)[0]
+
+
+def test_ready_stays() -> None:
+    """A pool that is lost later must not take the others out of service."""
+    topology, clock = made(said(a={"backends": "http://x", "health": PROBED | {"fall": 1}}))
+    (x,) = topology.pools["a"].backends
+    topology.observe(x, "", 0.0)
+
+    assert topology.ready(clock.now)[0]
+
+    topology.observe(x, "refused", 0.0)
+
+    assert topology.ready(clock.advance(1.0)) == (True, {"a": {"available": 0, "backends": 1}})
+
+
+def test_not_ready_without_settings() -> None:
+    """Before the first `apply` there is nothing to serve."""
+    assert Topology().ready(0.0) == (False, {})

@@ -1,0 +1,192 @@
+"""What an operator reads when something is wrong: where, what, and what to write instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from settings import Settings
+from settings.load import load as load_settings
+from settings.problems import SettingsError, redacted
+
+NOWHERE = Path("/nonexistent/.env")
+POOL = {"LB_POOLS__A__BACKENDS": "http://h"}
+GROUP = {**POOL, "LB_GROUPS__G__POOL": "a"}
+
+
+def refused(environ: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ, env_file=NOWHERE)
+    for problem in caught.value.problems:
+        assert problem.where
+        assert problem.message
+        assert problem.fix
+    return str(caught.value)
+
+
+# The value of one variable, beside a group and a pool that are right; the variable, and what is said of it.
+VALUES = [
+    ("LB_STATE", "redis", 'state: not known: "redis"; write \'auto\' or \'memory\''),
+    ("LB_LOG__FORMAT", "jsn", 'log.format: not known: "jsn"; write "json" (\'json\', \'common\' or \'off\')'),
+    ("LB_EDGE__MAX_HEADERS", "0", 'edge.max_headers: too small: "0"; write at least 1'),
+    ("LB_EDGE__MAX_HEADERS", "many", 'edge.max_headers: not a whole number: "many"; write one such as 3'),
+    ("LB_EDGE__MAX_HEADER_BYTES", "1KiBB", "not a size"),
+    ("LB_EDGE__HEADER_TIMEOUT", "10", 'edge.header_timeout: not a duration: "10"; write one with its unit'),
+    ("LB_EDGE__HALF_CLOSE", "maybe", 'edge.half_close: neither true nor false: "maybe"; write true or false'),
+    ("LB_RATE_LIMIT__RATE", "100", 'rate_limit.rate: not a rate: "100"; write one such as "100/s"'),
+    ("LB_RATE_LIMIT__BURST", "0", "rate_limit.burst: too small"),
+    ("LB_RATE_LIMIT__KEY", "ip", 'rate_limit.key.0: not a part of a key: "ip"; write "client"'),
+    ("LB_RATE_LIMIT__KEY", "client,client", "rate_limit.key: a key is one or more different parts"),
+    ("LB_RATE_LIMIT__IPV6_PREFIX", "129", 'rate_limit.ipv6_prefix: too large: "129"; write at most 128'),
+    ("LB_TRUSTED_PROXIES", "10.0.0.5/8", 'trusted_proxies.0: not a network: "10.0.0.5/8"; write "10.0.0.0/8"'),
+    ("LB_TRUSTED_PROXIES", "everybody", "write an address or a network"),
+    ("LB_TRUSTED_PROXIES", "[", "trusted_proxies: broken JSON: \"[\"; write \"a,b\" or [\"a\", \"b\"]"),
+    ("LB_ADMIN__PREFIX", "/", "admin.prefix: not a prefix"),
+    ("LB_ADMIN__PREFIX", "/a/../b", "admin.prefix: not a prefix"),
+    ("LB_ADMIN__TOKEN", "hunter 2", "admin.token: not a token that a client could send; write printable ASCII"),
+    ("LB_FORWARDED__VIA", "a b", 'forwarded.via: not a name for Via: "a b"'),
+    ("LB_ROUTES", "/apiA", 'routes: "/apiA" is not a route; write "/path=pool"'),
+    ("LB_ROUTES", "apiA=a", '"apiA=a" is not a route'),
+    ("LB_ROUTES", "/x=a;/x=a", '"/x" is there twice; keep one of them'),
+    ("LB_ROUTES", "/x=aa", 'groups.x.pool: there is no pool "aa"; write "a"'),
+    ("LB_ROUTES", "/x?y=a", "groups.x_y.path: such a path never comes in"),
+    ("LB_GROUPS__G__POOL", "b", 'groups.g.pool: there is no pool "b"; write one that is there (a)'),
+    ("LB_GROUPS__G__POOL", "A", 'groups.g.pool: not a name: "A"; write lower-case letters'),
+    ("LB_GROUPS__G__LIMIT", "slow", 'groups.g.limit: there is no limiter "slow"; add limits.slow'),
+    ("LB_GROUPS__G__REDIRECT__TO", "/x", "groups.g: pool and redirect at once; keep one of pool, redirect"),
+    ("LB_GROUPS__G__REDIRECT__STATUS", "308", "groups.g.redirect.to: it is missing; write to"),
+    ("LB_GROUPS__G__REDIRECT", '{"to": "/", "status": 300}', "groups.g.redirect.status: not known: 300; write 301, 302"),
+    ("LB_GROUPS__G__RESPOND", '{"status": 204, "body": "x"}', "groups.g.respond.body: a 204 has no body; leave body out"),
+    ("LB_GROUPS__G__PATH", "api", "groups.g.path: such a path never comes in; write one that starts with"),
+    ("LB_GROUPS__G__PATH", "/a/../b", "groups.g.path: such a path never comes in"),
+    ("LB_GROUPS__G__PRIORITY", "99999999", "groups.g.priority: too large"),
+    ("LB_GROUPS__G__HOST", "https://a.org/x", 'groups.g.host.0: not a host: "https://a.org/x"; write "a.org"'),
+    ("LB_GROUPS__G__HOST", "a.*.org", "groups.g.host.0: not a host"),
+    ("LB_GROUPS__G__HOST", "\u20ac" * 70, "groups.g.host.0: not a host; write its ASCII form"),
+    ("LB_GROUPS__G__METHOD", "CONNECT", "groups.g.method.0: CONNECT and TRACE are never served"),
+    ("LB_GROUPS__G__METHOD", "G ET", "groups.g.method.0: not a token of HTTP"),
+    ("LB_GROUPS__G__HEADER", "x-a=~(", "groups.g.header.x-a: not a regular expression (missing"),
+    ("LB_GROUPS__G__HEADER", "x-a", 'groups.g.header: not a table: "x-a"; write "name=value,name=value"'),
+    ("LB_GROUPS__G__QUERY", "a=~" + "x" * 1001, "groups.g.query.a: a regular expression over 1000 characters"),
+    ("LB_GROUPS__G__CLIENT", "10.0.0.256", "groups.g.client.0: not a network"),
+    ("LB_GROUPS__G__STRIP_PREFIX", "api", "groups.g.strip_prefix: neither a switch nor a prefix"),
+    ("LB_GROUPS__G__ADD_PREFIX", "api", "groups.g.add_prefix: not a path"),
+    ("LB_GROUPS__G__REWRITE", '{"pattern": "(", "to": "/"}', "groups.g.rewrite.pattern: not a regular expression"),
+    ("LB_GROUPS__G__REQUEST_HEADERS__SET", "x-a=a\nb", "groups.g.request_headers.set.x-a: not a value of a header"),
+    ("LB_POOLS__A__BACKENDS", "h:80", 'pools.a.backends.0.url: neither http:// nor https://: "h:80"; write "http://h:80"'),
+    ("LB_POOLS__A__BACKENDS", "ftp://h", "pools.a.backends.0.url: neither http:// nor https://"),
+    ("LB_POOLS__A__BACKENDS", "http://", "there is no host in it"),
+    ("LB_POOLS__A__BACKENDS", "http://[::1", "not a URL"),
+    ("LB_POOLS__A__BACKENDS", "http://h:99999", "not a URL"),
+    ("LB_POOLS__A__BACKENDS", "http://h:0", "0 is no port"),
+    ("LB_POOLS__A__BACKENDS", "http://u:hunter2@h", "a user name or a password in it"),
+    ("LB_POOLS__A__BACKENDS", "http://h/api", "a path, query or fragment in it; leave it out: set add_prefix"),
+    ("LB_POOLS__A__BACKENDS", "http://h|wieght=2", '"wieght" is not an option of a backend'),
+    ("LB_POOLS__A__BACKENDS", "http://h|weight=-1", 'pools.a.backends.0.weight: too small: "-1"; write at least 0'),
+    ("LB_POOLS__A__BACKENDS", "http://h|id=a b", 'pools.a.backends.0.id: not an id: "a b"'),
+    ("LB_POOLS__A__BACKENDS", "http://h,http://h", 'pools.a.backends: two backends have the id "h:80"; give each an id'),
+    ("LB_POOLS__A__TLS__CA", "/nonexistent/ca.pem", "pools.a.tls.ca: there is no such file"),
+    ("LB_POOLS__A__HEALTH", "http", 'not a JSON object; write LB_POOLS__A__HEALTH__KIND and so on'),
+    ("LB_POOLS", "a", "pools: not a JSON object; write LB_POOLS__<NAME> and so on"),
+    ("LB_POOLS__A__HEALTH__KIND", "https", "pools.a.health.kind: not known: \"https\"; write \"http\""),
+    ("LB_POOLS__A__HEALTH__PATH", "health", "pools.a.health.path: not a path"),
+    ("LB_POOLS__A__HEALTH__TIMEOUT", "6s", "pools.a.health.timeout: timeout is longer than interval; write a timeout of at most 5s"),
+    ("LB_POOLS__A__HEALTH__INTERVAL", "0", 'pools.a.health.interval: too small: "0"; write more than 0'),
+    ("LB_POOLS__A__HEALTH__STATUS", "2xx", 'pools.a.health.status.0: not a status, nor a range of them: "2xx"'),
+    ("LB_POOLS__A__HEALTH__STATUS", "299-200", 'a range from high to low: "299-200"; write "200-299"'),
+    ("LB_POOLS__A__HEALTH__BODY", "(", "pools.a.health.body: not a regular expression"),
+    ("LB_POOLS__A__HEALTH__JITTER", "2", 'pools.a.health.jitter: not a share: "2"; write one from 0 to 1'),
+    ("LB_POOLS__A__HEALTH__PORT", "0", "pools.a.health.port: too small"),
+    ("LB_POOLS__A-B__STRATEGY", "first", "pools.a-b: not a name: \"a-b\"; write lower-case letters, digits and single \"_\" only, such as 'a_b'"),
+    ("LB_EDGE__MAX_HEADERS", "\udcff", "edge.max_headers: "),
+    ("LB_LIMITS__L__RATE_FILE", "/nonexistent", "limits.l.rate: the file cannot be read (no such file or directory)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"), VALUES, ids=lambda text: text[:40].encode("unicode_escape").decode()
+)
+def test_a_wrong_value_is_answered_with_its_variable_and_the_fix(name: str, value: str, said: str) -> None:
+    text = refused({**GROUP, name: value})
+
+    assert said in text
+    assert text.startswith(f"{name}: ")
+    assert "\n" not in text
+    assert "hunter" not in text
+
+
+def test_every_problem_is_told_at_once() -> None:
+    text = refused({**GROUP, "LB_STATE": "x", "LB_EDGE__MAX_HEADERS": "x", "LB_POOLS__A__TIMEOUTS__IDLE": "x"})
+
+    assert [line.split(":")[0] for line in text.split("\n")] == [
+        "LB_STATE",
+        "LB_POOLS__A__TIMEOUTS__IDLE",
+        "LB_EDGE__MAX_HEADERS",
+    ]
+
+
+@pytest.mark.parametrize("name", ["CONNECT", "RESPONSE", "IDLE"])
+def test_an_attempt_that_may_take_longer_than_all_is_refused(name: str) -> None:
+    """Only where it was said: the defaults are cut short by the total, and nobody has to repeat them."""
+    prefix = "LB_POOLS__A__TIMEOUTS__"
+
+    text = refused({**GROUP, f"{prefix}TOTAL": "500ms", f"{prefix}{name}": "600ms"})
+
+    assert text.startswith(f"{prefix}{name}: pools.a.timeouts.{name.lower()}: {name.lower()} is longer than total; ")
+    assert "at most 500ms" in text
+    assert load_settings({**GROUP, f"{prefix}TOTAL": "500ms"}, env_file=NOWHERE).pools["a"].timeouts.total == 0.5
+
+
+def test_a_group_that_answers_nothing_is_refused() -> None:
+    text = refused({**POOL, "LB_GROUPS__G__PATH": "/x"})
+
+    assert text == "LB_GROUPS__G__PATH: groups.g: the group answers nothing; write one of pool, redirect or respond"
+
+
+def test_a_pattern_is_no_prefix_to_strip() -> None:
+    environ = {
+        **GROUP,
+        "LB_GROUPS__G__PATH_MATCH": "regex",
+        "LB_GROUPS__G__PATH": "/a+",
+        "LB_GROUPS__G__STRIP_PREFIX": "on",
+    }
+
+    assert refused(environ).startswith(
+        "LB_GROUPS__G__STRIP_PREFIX: groups.g.strip_prefix: a regular expression is no prefix"
+    )
+
+
+def test_a_pattern_as_path_is_compiled() -> None:
+    environ = {**GROUP, "LB_GROUPS__G__PATH_MATCH": "regex", "LB_GROUPS__G__PATH": "/("}
+
+    assert refused(environ).startswith("LB_GROUPS__G__PATH: groups.g.path: not a regular expression")
+
+
+@pytest.mark.parametrize("name", ["Web", "a__b", "a-b", "", "x" * 64])
+def test_names_are_such_that_a_variable_can_say_them(name: str) -> None:
+    with pytest.raises(ValueError, match="not a name"):
+        Settings(limits={name: {"rate": "1/s"}})
+
+
+def test_settings_made_in_python_are_checked_just_so() -> None:
+    with pytest.raises(ValueError, match='there is no pool "b"'):
+        Settings(groups={"g": {"pool": "b"}})
+
+
+def test_a_broken_value_in_a_secret_file_is_not_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("two words")
+
+    text = refused({"LB_ADMIN__TOKEN_FILE": str(file)})
+
+    assert text.startswith("LB_ADMIN__TOKEN_FILE: admin.token: ")
+    assert "two words" not in text
+
+
+def test_what_is_secret_is_told_by_its_name() -> None:
+    shown = redacted((), {"admin": {"token": "x"}, "set": {"Authorization": "x", "x-a": "y"}, "url": "redis://u:p@h"})
+
+    assert shown["set"]["x-a"] == "y"
+    assert str(shown).count("**********") == 3
+    assert "u:p" not in str(shown)
