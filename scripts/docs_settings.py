@@ -15,13 +15,12 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pydantic import BaseModel, ValidationError, WithJsonSchema  # noqa: E402
-from pydantic.fields import FieldInfo  # noqa: E402
-from pydantic_core import to_jsonable_python  # noqa: E402
+from pydantic import WithJsonSchema
+from pydantic.fields import FieldInfo
 
-from settings import schema  # noqa: E402
-from settings.root import Settings  # noqa: E402
-from settings.shape import NAME, Shape, variable  # noqa: E402
+from settings import schema
+from settings.root import Settings
+from settings.shape import NAME, Shape, variable
 
 DOC = ROOT / "docs" / "configuration.md"
 FULL = ROOT / "settings" / "samples" / "full.toml"
@@ -108,7 +107,7 @@ def tables(shape: Shape, path: tuple[str, ...] = (), *, optional: bool = False) 
         return
     model = shape.model
     assert model is not None
-    said = defaults(model)
+    said = schema.defaults(model)
     own, below = [], []
     for key, field in model.model_fields.items():
         inner = Shape(field.annotation)
@@ -119,15 +118,6 @@ def tables(shape: Shape, path: tuple[str, ...] = (), *, optional: bool = False) 
     yield path, shape, own
     for inner, place, absent in below:
         yield from tables(inner, place, optional=absent)
-
-
-def defaults(model: type[BaseModel]) -> dict[str, Any]:
-    """The defaults of *model*, as JSON has them."""
-    try:
-        return model().model_dump(mode="json")
-    except ValidationError:  # something in it is required
-        given = {key: field for key, field in model.model_fields.items() if not field.is_required()}
-        return {key: to_jsonable_python(field.default) for key, field in given.items() if not field.default_factory}
 
 
 def kind(annotation: Any, metadata: list[Any] = []) -> str:  # noqa: B006  # never written to

@@ -78,7 +78,7 @@ def locate(place: Place, sources: Sequence[Source]) -> str:
 def routed(sources: Sequence[Source]) -> tuple[str, dict[str, dict[str, Any]]]:
     """Where the one-line routes are, and the groups that they make."""
     for source in sources:
-        if ("routes",) in source.origins:
+        if source.data.get("routes") is not None:
             try:
                 return source.origins["routes",], parse(str(source.data["routes"]))
             except Wrong:

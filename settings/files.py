@@ -53,6 +53,10 @@ def file(path: Path) -> Source:
             source.problems.append(Problem("config", f"{path}:{line}", "a file cannot name another one", fix))
         source.data = settled(ROOT, _present(data))
         source.origins = {place: f"{path}:{line}" for place, line in lines.items()}
+        for place, where in list(source.origins.items()):
+            shape = ROOT.walk(place)
+            if shape is not None and shape.choice:  # `strategy = "first"` says strategy.kind
+                source.origins.setdefault((*place, "kind"), where)
     return source
 
 

@@ -178,7 +178,7 @@ class GroupSettings(Frozen):
         if not given:
             raise Wrong("the group answers nothing", "write one of pool, redirect or respond")
         if len(given) > 1:
-            raise Wrong(f"{' and '.join(given)} at once", f"keep one of {', '.join(given)}")
+            raise Wrong(f"{' and '.join(given)} at once", f"keep one of {', '.join(given)}", at=(given[1],))
         return self
 
 

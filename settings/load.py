@@ -70,11 +70,17 @@ def load(environ: Mapping[str, str] = os.environ, *, env_file: Path = DOTENV, **
 
 
 def _origins(sources: Sequence[Source]) -> dict[str, str]:
-    """Where each value was said. What is inside a list is not here, only the list."""
+    """Where each value was said: of a list the whole, of a table each key."""
     line, groups = routed(sources)
     origins = {f"groups.{name}.{field}": line for name, group in groups.items() for field in group}
     for source in reversed(sources):
         for place, where in source.origins.items():
-            if not any(isinstance(key, int) for key in place):
+            if not any(isinstance(key, int) for key in place) and not isinstance(_at(source.data, place), dict):
                 origins[".".join(map(str, place))] = where
     return origins
+
+
+def _at(data: Any, place: tuple[str | int, ...]) -> Any:
+    for key in place:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data

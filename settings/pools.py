@@ -79,25 +79,29 @@ class BackendSettings(Frozen):
         return said
 
 
-class TimeoutSettings(Frozen):
-    """How long we wait for a backend; 0 is for ever."""
+def _within_total(seconds: float) -> Any:
+    """A default of *seconds*, or the total where that is shorter."""
+    return Field(default_factory=lambda data: min(seconds, data["total"] or seconds))
 
-    connect: Duration = 1.0
-    """For a connection, TLS included."""
-    response: Duration = 15.0
-    """From the request being sent to the response head."""
-    idle: Duration = 60.0
-    """Between two pieces of a body, either way."""
+
+class TimeoutSettings(Frozen):
+    """How long we wait for a backend; 0 is for ever. A default that is longer than total is cut to it."""
+
     total: Duration = 0.0
     """The whole exchange."""
+    connect: Duration = _within_total(1.0)
+    """For a connection, TLS included."""
+    response: Duration = _within_total(15.0)
+    """From the request being sent to the response head."""
+    idle: Duration = _within_total(60.0)
+    """Between two pieces of a body, either way."""
     keep_alive: Duration = 4.0
     """How long an idle connection to a backend is kept; below the backend's own limit (uvicorn's is 5 s)."""
 
     @model_validator(mode="after")
     def _each_within_total(self) -> Self:
-        """What was said counts, not a default, which total cuts short anyway."""
         for name in ("connect", "response", "idle"):
-            if self.total and name in self.model_fields_set and getattr(self, name) > self.total:
+            if self.total and getattr(self, name) > self.total:
                 fix = f"write a {name} of at most {spell_duration(self.total)}, or a longer total"
                 raise Wrong(f"{name} is longer than total", fix, at=(name,))
         return self

@@ -43,11 +43,18 @@ def merge(text: str, groups: Any) -> Any:
             continue
         for field in FIELDS:
             line = made[name].get(field)
-            if given.get(field, line) != line:
+            if field in given and _plain(given[field]) != _plain(line):
                 fix = f"say it in one of the two places, or name the group other than {name!r}"
                 raise Wrong(f"groups.{name} has another {field} than routes", fix)
         made[name] |= given
     return groups | made
+
+
+def _plain(value: Any) -> Any:
+    """*value* for comparison: hosts may be a list or a line, in any case; none of them is as good as an empty list."""
+    if isinstance(value, list | tuple):
+        value = ",".join(map(str, value)).lower()
+    return value or None
 
 
 def _name(match: str, taken: dict[str, Any]) -> str:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_jsonable_python
+
 from settings.root import Settings
+from settings.shape import Shape
 
 FILE = Path(__file__).with_name("schema.json")
 
@@ -16,8 +21,32 @@ def schema() -> dict[str, Any]:
     made = Settings.model_json_schema()
     made["properties"].pop("config")  # says which file it is, so it is not in one
     made["title"] = "l7lb settings"
+    for model in models(Shape(Settings)):
+        properties = (made if model is Settings else made["$defs"][model.__name__])["properties"]
+        for key, value in defaults(model).items():
+            if key in properties and value is not None:
+                properties[key]["default"] = value
     _widen(made)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+
+
+def defaults(model: type[BaseModel]) -> dict[str, Any]:
+    """The defaults of *model* as a file would say them, quantities with their units."""
+    try:
+        return model().model_dump(mode="json")
+    except ValidationError:  # something in it is required
+        fields = {key: field for key, field in model.model_fields.items() if not field.is_required()}
+        return {key: to_jsonable_python(field.default) for key, field in fields.items() if not field.default_factory}
+
+
+def models(shape: Shape) -> Iterator[type[BaseModel]]:
+    """Every model at and below *shape*."""
+    if shape.entry is not None:
+        yield from models(Shape(shape.entry))
+    elif shape.model is not None:
+        yield shape.model
+        for field in shape.model.model_fields.values():
+            yield from models(Shape(field.annotation))
 
 
 def text() -> str:

@@ -28,7 +28,16 @@ def tree(settings: Settings) -> dict[str, Any]:
 def values(settings: Settings) -> Iterator[Value]:
     """Every single value, in the order of the models."""
     for path, value in _nested(tree(settings)):
-        yield Value(path, value, settings.origins.get(path, DEFAULT))
+        yield Value(path, value, _origin(settings.origins, path))
+
+
+def _origin(origins: Mapping[str, str], path: str) -> str:
+    """Where *path* was said, by itself or in a short form of what it is in: `redirect = "/new"` says `redirect.to`."""
+    while path:
+        if path in origins:
+            return origins[path]
+        path = path.rpartition(".")[0]
+    return DEFAULT
 
 
 def _nested(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

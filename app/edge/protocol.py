@@ -71,6 +71,8 @@ class EdgeProtocol(Connection):
         super().__init__(config, server_state, app_state, _loop)
         self._parser = httptools.HttpRequestParser(self)
         self._asgi = {"version": config.asgi_version, "spec_version": "2.3"}
+        self._root_path = config.root_path
+        self._limit_concurrency = config.limit_concurrency
         self._max_head = self.settings.max_header_bytes
         self._max_fields = self.settings.max_headers
         self._state = _IDLE
@@ -166,6 +168,7 @@ class EdgeProtocol(Connection):
         """A head begins."""
         if self._state >= _DEAF:
             self._unread = True
+            self._headers = []  # not the last scope's
             return
         self._state = _HEAD
         self._url = b""
@@ -207,7 +210,7 @@ class EdgeProtocol(Connection):
                 if authority is not None:
                     headers = with_host(headers, authority)
             muted = framing.upgrade != b"" and self._ignore_upgrade(framing, http11)
-            limit = self.config.limit_concurrency
+            limit = self._limit_concurrency
             if limit is not None and (len(self.server_state.connections) > limit or len(self.tasks) >= limit):
                 raise Overloaded("too many requests at once")
         except ProxyError as error:
@@ -222,13 +225,13 @@ class EdgeProtocol(Connection):
             self._headers = []  # the trailers' place: the scope's list is finished
         cycle = self._reading = Cycle(
             self,
-            head_only=method == b"HEAD",
-            http11=http11,
-            keep_alive=http11 and not self._stopping and parser.should_keep_alive(),
-            expects=framing.expects,
+            method == b"HEAD",
+            http11,
+            http11 and not self._stopping and parser.should_keep_alive(),
+            framing.expects,
         )
         decoded = path.decode("ascii")
-        root_path = self.config.root_path
+        root_path = self._root_path
         scope = {
             "type": "http",
             "asgi": self._asgi,
@@ -390,8 +393,11 @@ class EdgeProtocol(Connection):
         elif self._state == _DEAF:
             self._unread = True
         else:
-            unknown = isinstance(error, httptools.HttpParserInvalidMethodError) and _REQUEST_LINE.match(data)
-            self._refuse(NotSupported("a method that is not known") if unknown else BadRequest("not HTTP/1.1"))
+            unknown = isinstance(error, httptools.HttpParserInvalidMethodError) and self._foreign == 0
+            if unknown and _REQUEST_LINE.match(data):
+                self._refuse(NotSupported("a method that is not known"))
+            else:
+                self._refuse(BadRequest("not HTTP/1.1"))
 
     def _spoil(self, error: ProxyError) -> None:
         self._state = _DEAF

@@ -24,7 +24,9 @@ def test_a_host_is_compared_without_case_port_and_final_dot(host: str, name: str
     assert name == hosts.bare(host)
 
 
-@pytest.mark.parametrize(("text", "known"), [("Example.org.", "example.org"), ("*.Example.org", ".example.org"), ("*", "")])
+@pytest.mark.parametrize(
+    ("text", "known"), [("Example.org.", "example.org"), ("*.Example.org", ".example.org"), ("*", "")]
+)
 def test_a_pattern_is_known_by_its_ending(text: str, known: str) -> None:
     assert known == hosts.pattern(text)
     assert hosts.shown(known) == text.lower().removesuffix(".")

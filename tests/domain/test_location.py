@@ -45,24 +45,24 @@ def test_a_template_takes_its_pieces_from_the_request(to: str, target: bytes) ->
     assert target == render(to)
 
 
-@pytest.mark.parametrize("to", ["/x{query}", "/x?{query}", "/x?{query}"])
+@pytest.mark.parametrize("to", ["/x{query}", "/x?{query}"])
 def test_no_query_leaves_no_mark(to: str) -> None:
-    assert b"/x" == render(to, query=b"")
+    assert render(to, query=b"") == b"/x"
 
 
 def test_an_empty_query_leaves_the_templates_own() -> None:
-    assert b"/x?a=b" == render("/x?a=b&{query}", query=b"")
+    assert render("/x?a=b&{query}", query=b"") == b"/x?a=b"
 
 
 @pytest.mark.parametrize("path", [b"//evil.example/x", b"///evil.example/x", b"evil.example/x"])
 @pytest.mark.parametrize("to", ["{path}", "/{path}"])
 def test_a_path_never_becomes_a_host(to: str, path: bytes) -> None:
-    assert b"/evil.example/x" == render(to, path=path)
+    assert render(to, path=path) == b"/evil.example/x"
 
 
 def test_only_two_schemes_are_led_to() -> None:
-    assert b"https://a/" == render("{scheme}://a/", scheme="https")
-    assert b"http://a/" == render("{scheme}://a/", scheme="javascript")
+    assert render("{scheme}://a/", scheme="https") == b"https://a/"
+    assert render("{scheme}://a/", scheme="javascript") == b"http://a/"
 
 
 @pytest.mark.parametrize("host", ["", "a b", "a/b", "a\r\nb", "user@a", "a\\b", "a:b", "\u00e9", "[::1", "a?b", "a#b"])
@@ -72,11 +72,14 @@ def test_a_host_that_is_none_is_not_led_to(host: str) -> None:
 
 
 def test_a_host_that_is_not_used_does_not_matter() -> None:
-    assert b"/x" == render("/x", host="a b")
+    assert render("/x", host="a b") == b"/x"
 
 
 def test_an_address_is_a_host() -> None:
-    assert b"https://[::1]:1/ [::1]".split() == [render("https://{host}/", host="[::1]:1"), render("/{hostname}", host="[::1]:1")[1:]]
+    assert b"https://[::1]:1/ [::1]".split() == [
+        render("https://{host}/", host="[::1]:1"),
+        render("/{hostname}", host="[::1]:1")[1:],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,7 @@ def test_a_template_that_leads_nowhere_or_where_the_client_wants_is_refused(to: 
     with pytest.raises(Wrong) as wrong:
         location(to)
 
-    assert ("redirect", "to") == wrong.value.at
+    assert wrong.value.at == ("redirect", "to")
 
 
 def test_a_misspelt_piece_is_told_its_name() -> None:
@@ -100,11 +103,13 @@ def test_a_misspelt_piece_is_told_its_name() -> None:
 
 
 @given(path=st.binary(), query=st.binary(), host=st.text(max_size=20), scheme=st.text(max_size=8))
-def test_no_byte_of_the_request_ends_the_field_or_changes_the_host(path: bytes, query: bytes, host: str, scheme: str) -> None:
+def test_no_byte_of_the_request_ends_the_field_or_changes_the_host(
+    path: bytes, query: bytes, host: str, scheme: str
+) -> None:
     """What is reflected is visible ASCII, and the host of a fixed one stays."""
     fixed = location("https://example.org{path}{query}").render(scheme, host, path, query)
     assert re.fullmatch(rb"https://example\.org/[!-~]*", fixed)
-    assert not set(b"\"<>\\^`{|} ") & set(fixed)
+    assert not set(b'"<>\\^`{|} ') & set(fixed)
     try:
         free = location("{scheme}://{host}{path}").render(scheme, host, path, query)
     except BadRequest:

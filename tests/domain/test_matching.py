@@ -25,7 +25,7 @@ def asked(
 
 def test_a_group_that_asks_for_nothing_is_met_by_everything() -> None:
     assert conditions().none
-    assert 0 == conditions().shortfall(asked())
+    assert conditions().shortfall(asked()) == 0
 
 
 @pytest.mark.parametrize(("method", "shortfall"), [("GET", 0), ("POST", 0), ("HEAD", METHOD), ("get", METHOD)])
@@ -63,15 +63,22 @@ def test_a_value_is_any_a_text_or_a_pattern(wanted: str, values: list[bytes], me
 
 @pytest.mark.parametrize(
     ("query", "met"),
-    [(b"a+b=c%20d", True), (b"&&a%20b=c+d&", True), (b"a+b=c", False), (b"A+b=c+d", False), (b"a+b", False), (b"", False)],
+    [
+        (b"a+b=c%20d", True),
+        (b"&&a%20b=c+d&", True),
+        (b"a+b=c", False),
+        (b"A+b=c+d", False),
+        (b"a+b", False),
+        (b"", False),
+    ],
 )
 def test_parameters_are_decoded_as_a_form_sends_them(query: bytes, met: bool) -> None:
     assert (0 if met else QUERY) == conditions(query={"a b": "c d"}).shortfall(asked(query=query))
 
 
 def test_a_parameter_without_a_value_is_there() -> None:
-    assert 0 == conditions(query={"debug": "*"}).shortfall(asked(query=b"debug"))
-    assert 0 == conditions(query={"debug": ""}).shortfall(asked(query=b"debug"))
+    assert conditions(query={"debug": "*"}).shortfall(asked(query=b"debug")) == 0
+    assert conditions(query={"debug": ""}).shortfall(asked(query=b"debug")) == 0
 
 
 @pytest.mark.parametrize(
@@ -96,7 +103,7 @@ def test_a_client_is_in_one_of_the_networks(client: str, met: bool) -> None:
 def test_a_pattern_must_match_the_whole_path() -> None:
     found = conditions(path="/v[0-9]+/.*", path_match="regex")
 
-    assert [0, PATH, PATH] == [found.shortfall(asked(path)) for path in ("/v12/x", "/v/x", "/x/v1/")]
+    assert [found.shortfall(asked(path)) for path in ("/v12/x", "/v/x", "/x/v1/")] == [0, PATH, PATH]
 
 
 def test_what_is_too_long_to_be_judged_is_refused() -> None:
@@ -104,8 +111,8 @@ def test_what_is_too_long_to_be_judged_is_refused() -> None:
     path = conditions(path="/a+", path_match="regex")
     value = conditions(header={"x": "~a+"})
 
-    assert 0 == path.shortfall(asked("/" + "a" * (LONGEST - 1)))
-    assert 0 == value.shortfall(asked(headers=[(b"x", b"a" * LONGEST_VALUE)]))
+    assert path.shortfall(asked("/" + "a" * (LONGEST - 1))) == 0
+    assert value.shortfall(asked(headers=[(b"x", b"a" * LONGEST_VALUE)])) == 0
     with pytest.raises(BadRequest, match="too long"):
         path.shortfall(asked("/" + "a" * LONGEST))
     with pytest.raises(BadRequest, match="too long"):
@@ -117,14 +124,14 @@ def test_a_pattern_that_fits_no_bytes_is_refused_at_its_setting() -> None:
     with pytest.raises(Wrong) as wrong:
         conditions(query={"q": r"~\u00e9"})
 
-    assert ("query", "q") == wrong.value.at
+    assert wrong.value.at == ("query", "q")
 
 
 def test_the_rank_counts_what_is_asked_for() -> None:
     found = conditions(method=("GET",), header={"a": "1", "b": "2"}, query={"c": "3"}, client=("10.0.0.0/8",))
 
-    assert (1, 2, 1, 1) == found.rank()
-    assert (0, 0, 0, 0) == conditions().rank()
+    assert found.rank() == (1, 2, 1, 1)
+    assert conditions().rank() == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +181,9 @@ def test_wider_is_said_only_when_it_is_certain(wide: dict[str, Any], narrow: dic
         ({"client": ("10.1.0.0/16",)}, {"client": ("10.0.0.0/8",)}, False),
     ],
 )
-def test_apart_is_what_hardly_a_request_meets_both_of(one: dict[str, Any], other: dict[str, Any], expected: bool) -> None:
+def test_apart_is_what_hardly_a_request_meets_both_of(
+    one: dict[str, Any], other: dict[str, Any], expected: bool
+) -> None:
     assert expected is conditions(**one).apart(conditions(**other))
 
 

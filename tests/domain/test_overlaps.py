@@ -39,7 +39,7 @@ def message(**groups: dict[str, Any]) -> str:
     ],
 )
 def test_groups_that_each_have_requests_of_their_own_are_not_reported(groups: dict[str, Any]) -> None:
-    assert [] == findings(**groups)
+    assert findings(**groups) == []
 
 
 @pytest.mark.parametrize(
@@ -58,22 +58,26 @@ def test_groups_that_each_have_requests_of_their_own_are_not_reported(groups: di
         ({"host": ("a.example", "b.example")}, {"host": ("b.example",)}),
     ],
 )
-def test_a_group_whose_every_request_goes_elsewhere_is_unreachable(winner: dict[str, Any], loser: dict[str, Any]) -> None:
+def test_a_group_whose_every_request_goes_elsewhere_is_unreachable(
+    winner: dict[str, Any], loser: dict[str, Any]
+) -> None:
     if loser.get("host") == ("*",):
         loser = {**loser, "host": ()}  # what `*` means
-    assert [("unreachable", "loser", "winner")] == findings(winner=winner, loser=loser)
+    assert findings(winner=winner, loser=loser) == [("unreachable", "loser", "winner")]
 
 
 def test_the_group_that_wins_may_be_another_for_each_host() -> None:
     found = findings(a={"host": ("a.example",)}, b={"host": ("b.example",)}, both={"host": ("a.example", "b.example")})
 
-    assert [("unreachable", "both", "a")] == found
+    assert found == [("unreachable", "both", "a")]
 
 
 def test_a_group_that_is_lost_for_some_of_its_hosts_is_shadowed_there() -> None:
     text = message(a={"host": ("*.a.example",)}, both={"host": ("b.example", "*.a.example")})
 
-    assert "group 'both' is never reached for host *.a.example: group 'a' matches all of its requests and is defined first" == text
+    where, why = text.split(": ")
+    assert where == "group 'both' is never reached for host *.a.example"
+    assert why == "group 'a' matches all of its requests and is defined first"
 
 
 @pytest.mark.parametrize(
@@ -89,8 +93,10 @@ def test_a_group_that_is_lost_for_some_of_its_hosts_is_shadowed_there() -> None:
         ),
         (
             {"a": {"path": "/x.*", "path_match": "regex"}, "b": {}},
-            "group 'a' is never reached: group 'b' matches all of its requests, "
-            "and a prefix goes before a regular expression; give 'a' a higher priority",
+            (
+                "group 'a' is never reached: group 'b' matches all of its requests, "
+                "and a prefix goes before a regular expression; give 'a' a higher priority"
+            ),
         ),
         (
             {"a": {"header": {"x": "~."}}, "b": {"header": {"x": "*", "y": "*"}}},
@@ -98,8 +104,10 @@ def test_a_group_that_is_lost_for_some_of_its_hosts_is_shadowed_there() -> None:
         ),
         (
             {"a": {"header": {"x": "1"}}, "b": {"header": {"y": "1"}}},
-            "groups 'a' and 'b' can match the same request: 'a' wins, for it is defined first; "
-            "give one a priority to say which is meant",
+            (
+                "groups 'a' and 'b' can match the same request: 'a' wins, for it is defined first; "
+                "give one a priority to say which is meant"
+            ),
         ),
     ],
 )
@@ -107,11 +115,11 @@ def test_findings_are_sentences(groups: dict[str, Any], text: str) -> None:
     if text:
         assert text == message(**groups)
     else:
-        assert [] == findings(**groups)
+        assert findings(**groups) == []
 
 
 def test_groups_that_only_their_order_decides_between_are_reported_once() -> None:
     """Whatever the number of hosts that they share."""
     hosts = {"host": ("a.example", "b.example")}
 
-    assert [("overlapping", "b", "a")] == findings(a={"header": {"x": "1"}, **hosts}, b={"header": {"y": "1"}, **hosts})
+    assert findings(a={"header": {"x": "1"}, **hosts}, b={"header": {"y": "1"}, **hosts}) == [("overlapping", "b", "a")]

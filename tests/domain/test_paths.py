@@ -11,8 +11,8 @@ from app.domain.paths import canonical, escaped, literal, plainer, rooted, spell
 from settings.problems import Wrong
 
 PIECES = st.sampled_from(
-    [b"/", b"//", b"a", b"B", b".", b"..", b";", b"%", b"%2e", b"%2F", b"%5c", b"%41", b"%25", b"%00", b"%C3%A9", b"%ff",
-     b"%c0%af", b"\\", b"\x00", b" ", b"\xe9", b"?", b"#", b"[", b"|", b"~"]
+    [b"/", b"//", b"a", b"B", b".", b"..", b";", b"%", b"%2e", b"%2F", b"%5c", b"%41", b"%25", b"%00", b"%C3%A9",
+     b"%ff", b"%c0%af", b"\\", b"\x00", b" ", b"\xe9", b"?", b"#", b"[", b"|", b"~"]
 )  # fmt: skip
 RAW = st.lists(PIECES, max_size=12).map(b"".join).map(lambda raw: b"/" + raw)
 
@@ -48,8 +48,8 @@ def test_the_canonical_form_is_decoded_text(raw: bytes, path: str) -> None:
         b"/a b", b"/a\x00", b"/a\r\n", b"/\x7f", b"/\xc3\xa9", b"/a\\b", b"/a#b", b"/a?b",
         b"/%", b"/%4", b"/%zz", b"/a%", b"/%u0041",
         b"/a%2Fb", b"/a%2fb", b"/a%5Cb", b"/a%5cb", b"/%00", b"/%0d%0a", b"/%1f", b"/%7F",
-        b"/.", b"/..", b"/a/./b", b"/a/../b", b"/a/..", b"/%2e", b"/%2E%2e/a", b"/.%2e", b"/..;x/a", b"/.;", b"/%2e%2e%3bx",
-        b"/%c0%ae%c0%ae", b"/%c0%af", b"/%e0%80%af", b"/%f0%80%80%af",
+        b"/.", b"/..", b"/a/./b", b"/a/../b", b"/a/..", b"/%2e", b"/%2E%2e/a", b"/.%2e", b"/..;x/a", b"/.;",
+        b"/%2e%2e%3bx", b"/%c0%ae%c0%ae", b"/%c0%af", b"/%e0%80%af", b"/%f0%80%80%af",
     ],
 )  # fmt: skip
 def test_what_can_be_read_in_two_ways_is_refused(raw: bytes) -> None:
@@ -60,7 +60,7 @@ def test_what_can_be_read_in_two_ways_is_refused(raw: bytes) -> None:
 
 
 def test_an_encoded_slash_is_part_of_its_segment_when_let_through() -> None:
-    assert "/a%2Fb/c" == canonical(b"/a%2fb/c", encoded_slash=True)
+    assert canonical(b"/a%2fb/c", encoded_slash=True) == "/a%2Fb/c"
 
 
 @pytest.mark.parametrize("raw", [b"/a%2F..%2Fb", b"/..%2fb", b"/%2e%2e%2Fb", b"/a%2f."])
@@ -136,16 +136,20 @@ def test_what_is_under_a_prefix_is_what_stripping_changes(raw: bytes, prefix: st
     assert canonical(rest) == ((path[len(prefix) :] or "/") if under else path)
 
 
-@pytest.mark.parametrize(("raw", "expected"), [(b"/x", b"/x"), (b"x", b"/x"), (b"", b"/"), (b"//x", b"/x"), (b"///", b"/")])
+@pytest.mark.parametrize(
+    ("raw", "expected"), [(b"/x", b"/x"), (b"x", b"/x"), (b"", b"/"), (b"//x", b"/x"), (b"///", b"/")]
+)
 def test_rooted_has_one_slash_in_front(raw: bytes, expected: bytes) -> None:
     assert expected == rooted(raw)
 
 
 def test_plainer_keeps_the_escapes_that_mean_something() -> None:
-    assert b"/a/%2C,%20%C3%A9~" == plainer(b"/%61//%2c,%20%c3%a9%7e")
+    assert plainer(b"/%61//%2c,%20%c3%a9%7e") == b"/a/%2C,%20%C3%A9~"
 
 
-@pytest.mark.parametrize(("text", "path"), [("/café", "/café"), ("/caf%c3%a9", "/café"), ("/a b", "/a b"), ("//a", "/a")])
+@pytest.mark.parametrize(
+    ("text", "path"), [("/café", "/café"), ("/caf%c3%a9", "/café"), ("/a b", "/a b"), ("//a", "/a")]
+)
 def test_the_operator_may_write_a_path_escaped_or_not(text: str, path: str) -> None:
     assert path == literal(text)
 
@@ -155,11 +159,11 @@ def test_a_path_that_no_request_can_have_is_refused_at_its_setting(text: str) ->
     with pytest.raises(Wrong, match="no request can have") as wrong:
         literal(text, "path")
 
-    assert ("path",) == wrong.value.at
+    assert wrong.value.at == ("path",)
 
 
 def test_text_is_escaped_once() -> None:
-    assert b"/caf%C3%A9%20%22/%41<" == escaped('/café "/%41<', also="<")
+    assert escaped('/café "/%41<', also="<") == b"/caf%C3%A9%20%22/%41<"
 
 
 @given(text=st.text(st.characters(blacklist_categories=["Cs"])))

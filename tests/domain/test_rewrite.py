@@ -24,7 +24,8 @@ def rewrite(pattern: str, to: str) -> Target:
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"path": "/", "strip_prefix": True}, {"strip_prefix": "/"}, {"add_prefix": "/"}, {"strip_prefix": False}]
+    "settings",
+    [{}, {"path": "/", "strip_prefix": True}, {"strip_prefix": "/"}, {"add_prefix": "/"}, {"strip_prefix": False}],
 )
 def test_a_group_that_changes_nothing_has_no_target(settings: dict[str, Any]) -> None:
     assert Target.of(GroupSettings(pool="p", **settings)) is None
@@ -48,20 +49,22 @@ def test_true_takes_the_groups_own_path_off(raw: bytes, path: bytes) -> None:
 
 def test_another_prefix_can_be_taken_off() -> None:
     """Also by a group that matches by a pattern."""
-    assert b"/x" == target("/v[0-9]/.*", path_match="regex", strip_prefix="/v1").apply(b"/v1/x")
+    assert target("/v[0-9]/.*", path_match="regex", strip_prefix="/v1").apply(b"/v1/x") == b"/x"
 
 
 @pytest.mark.parametrize("raw", [b"/100%25/x", b"//100%25/x", b"/100%25//x"])
 def test_a_prefix_of_odd_characters_is_found_in_its_spelling(raw: bytes) -> None:
-    assert b"/x" == target("/100%25", strip_prefix=True).apply(raw)
+    assert target("/100%25", strip_prefix=True).apply(raw) == b"/x"
 
 
 def test_a_prefix_is_not_taken_for_another_that_looks_like_it() -> None:
     """`/%2541` reads `/%41`, which is not `/A`, though `%41` is how one may spell A."""
-    assert b"/%41/x" == target("/x", strip_prefix="/%2541").apply(b"/%41/x")
+    assert target("/x", strip_prefix="/%2541").apply(b"/%41/x") == b"/%41/x"
 
 
-@pytest.mark.parametrize(("prefix", "path"), [("/v1", b"/v1/x"), ("/v1/", b"/v1/x"), ("/é", b"/%C3%A9/x"), ("//v1", b"/v1/x")])
+@pytest.mark.parametrize(
+    ("prefix", "path"), [("/v1", b"/v1/x"), ("/v1/", b"/v1/x"), ("/é", b"/%C3%A9/x"), ("//v1", b"/v1/x")]
+)
 def test_a_prefix_is_added(prefix: str, path: bytes) -> None:
     assert path == target(add_prefix=prefix).apply(b"/x")
 
@@ -69,7 +72,7 @@ def test_a_prefix_is_added(prefix: str, path: bytes) -> None:
 def test_off_first_then_the_pattern_then_on() -> None:
     found = target(strip_prefix=True, rewrite=RewriteSettings(pattern="^/(a)$", to=r"/\1\1"), add_prefix="/v2")
 
-    assert b"/v2/aa" == found.apply(b"/api/a")
+    assert found.apply(b"/api/a") == b"/v2/aa"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_off_first_then_the_pattern_then_on() -> None:
         ("a", "b", b"/aa", b"/ba"),
         ("nothing", "x", b"/a", b"/a"),
         ("^/old", "/é", b"/%6Fld//x", b"/%C3%A9/x"),
-        ("/é", "/e", "/%c3%a9".encode(), b"/%C3%A9"),
+        ("/é", "/e", b"/%c3%a9", b"/%C3%A9"),
         ("/%C3%A9", "/e", b"/%c3%a9", b"/e"),
     ],
 )
@@ -99,12 +102,14 @@ def test_a_path_too_long_for_a_pattern_is_refused_not_let_by() -> None:
     """Unrewritten it would reach what the pattern was to keep it from."""
     found = rewrite("^/public", "/x")
 
-    assert b"/x" + b"a" * (LONGEST - 7) == found.apply(b"/public" + b"a" * (LONGEST - 7))
+    assert found.apply(b"/public" + b"a" * (LONGEST - 7)) == b"/x" + b"a" * (LONGEST - 7)
     with pytest.raises(BadRequest, match="too long"):
         found.apply(b"/public" + b"a" * (LONGEST - 6))
 
 
-@pytest.mark.parametrize(("pattern", "raw"), [("^/x(.*)$", b"/x.."), ("^/x(.*)$", b"/x./a"), ("^/y%25(.*)", b"/y%252e")])
+@pytest.mark.parametrize(
+    ("pattern", "raw"), [("^/x(.*)$", b"/x.."), ("^/x(.*)$", b"/x./a"), ("^/y%25(.*)", b"/y%252e")]
+)
 def test_pieces_that_come_together_as_a_dot_segment_are_refused(pattern: str, raw: bytes) -> None:
     with pytest.raises(BadRequest):
         rewrite(pattern, r"/a/\1" if pattern.startswith("^/x") else r"/a/%\1").apply(raw)
@@ -135,7 +140,9 @@ def test_a_broken_pattern_is_refused() -> None:
 
 
 @given(
-    raw=st.lists(st.sampled_from([b"/", b"api", b"a", b".", b"%61", b"%2541", b"%C3%A9", b"%25"]), max_size=10).map(b"".join),
+    raw=st.lists(st.sampled_from([b"/", b"api", b"a", b".", b"%61", b"%2541", b"%C3%A9", b"%25"]), max_size=10).map(
+        b"".join
+    ),
     settings=st.fixed_dictionaries(
         {},
         optional={

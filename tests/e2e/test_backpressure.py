@@ -66,7 +66,7 @@ def test_a_gibibyte_to_a_slow_reader(balancer: Balancer, backend: Backend) -> No
         for _ in range(3):
             count += drink(balancer, client, 4 * MIB)
             settled(lambda: backend.connections[0].sent, calm=0.2)
-        assert GIB == count + drink(balancer, client, GIB - count)
+        assert count + drink(balancer, client, GIB - count) == GIB
 
 
 @pytest.mark.usefixtures("measured")
@@ -76,7 +76,7 @@ def test_a_gibibyte_from_a_slow_backend(balancer: Balancer, backend: Backend) ->
     with balancer.client() as client:
         client.send(request("/"))
         client.head()
-        assert GIB == drink(balancer, client, GIB)
+        assert drink(balancer, client, GIB) == GIB
 
 
 @pytest.mark.usefixtures("measured")
@@ -114,7 +114,7 @@ def test_an_upload_to_a_slow_backend(balancer: Balancer, backend: Backend, chunk
         assert settled(lambda: sent[0]) < 64 * MIB, "the client is held back while the backend does not read"
         gate.open()
         thread.join(60)
-        assert b"got it" == client.response().body
+        assert client.response().body == b"got it"
 
 
 @pytest.mark.usefixtures("measured")

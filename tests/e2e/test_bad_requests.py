@@ -29,7 +29,8 @@ MALFORMED = {
     "letters in the port of Host": b"GET / HTTP/1.1\r\nHost: lb.test:80a\r\n\r\n",
     "bad authority in an absolute target": b"GET http://a@b.test/ HTTP/1.1\r\nHost: lb.test\r\n\r\n",
     "no authority in an absolute target": b"GET http:///x HTTP/1.1\r\nHost: lb.test\r\n\r\n",
-    "length and chunks": POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /evil HTTP/1.1\r\n\r\n",
+    "length and chunks": POST
+    + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /evil HTTP/1.1\r\n\r\n",
     "chunks and length": POST + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
     "two lengths": POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
     "list of lengths": POST + b"Content-Length: 5, 6\r\n\r\nhello!",
@@ -79,25 +80,25 @@ def test_malformed_gets_400(balancer: Balancer, backend: Backend, name: str) -> 
 
     assert response.status in ({400, 501} if name in CODINGS else {400})
     assert 0 < len(response.body) < 1024
-    assert b"" == after, "one answer, then the end"
-    assert [] == backend.bodies, "no whole request reached the backend"
+    assert after == b"", "one answer, then the end"
+    assert backend.bodies == [], "no whole request reached the backend"
 
 
 @pytest.mark.parametrize("version", ["2.0", "3.9", "0.9"])
 def test_other_versions_are_refused(balancer: Balancer, backend: Backend, version: str) -> None:
     with balancer.client() as client:
         assert client.ask(request("/", version=version)).status in (400, 505)
-        assert b"" == client.rest()
+        assert client.rest() == b""
 
-    assert [] == backend.requests
+    assert backend.requests == []
 
 
 def test_the_preface_of_http2_is_refused(balancer: Balancer, backend: Backend) -> None:
     with balancer.client() as client:
         assert client.ask(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").status in (400, 405, 505)
-        assert b"" == client.rest()
+        assert client.rest() == b""
 
-    assert [] == backend.requests
+    assert backend.requests == []
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_ambiguous_paths_get_400(balancer: Balancer, backend: Backend, path: str
     """What one parser takes for another path than the next would let a request past a route's rules."""
     response = balancer.get(path)
 
-    assert (400, []) == (response.status, backend.requests)
+    assert (response.status, backend.requests) == (400, [])
 
 
 @pytest.mark.parametrize("asked", [request("lb.test:443", method="CONNECT"), request("/", method="TRACE")], ids=str)
@@ -117,7 +118,7 @@ def test_methods_that_are_not_for_us_get_405(balancer: Balancer, backend: Backen
     """RFC 9110 section 15.5.6 wants Allow beside it."""
     response = balancer.ask(asked)
 
-    assert (405, []) == (response.status, backend.requests)
+    assert (response.status, backend.requests) == (405, [])
     assert "GET" in (response.get("allow") or "")
 
 
@@ -128,7 +129,7 @@ def test_options_of_the_server_is_no_fault(balancer: Balancer, backend: Backend)
 
 def test_blank_lines_before_a_request_are_skipped(balancer: Balancer, backend: Backend) -> None:
     """RFC 9112 section 2.2: at least one empty line before the request line is to be ignored."""
-    assert 200 == balancer.ask(b"\r\n" + request("/")).status
+    assert balancer.ask(b"\r\n" + request("/")).status == 200
 
 
 def test_a_malformed_request_behind_a_good_one(balancer: Balancer, backend: Backend) -> None:
@@ -136,9 +137,9 @@ def test_a_malformed_request_behind_a_good_one(balancer: Balancer, backend: Back
     with balancer.client() as client:
         client.send(request("/") + b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
         statuses = [client.response().status for _ in range(2)]
-        assert b"" == client.rest()
+        assert client.rest() == b""
 
-    assert [200, 400] == statuses
+    assert statuses == [200, 400]
     assert len(backend.requests) == 1
 
 
@@ -148,7 +149,7 @@ def test_leaving_in_the_middle_of_a_head_is_nothing(balancer: Balancer, backend:
         client.send(request("/", "X-A: 1")[:cut])
         client.reset()
 
-    assert 200 == balancer.get("/").status
+    assert balancer.get("/").status == 200
 
 
 def test_every_byte_in_a_packet_of_its_own(balancer: Balancer, backend: Backend) -> None:
@@ -156,9 +157,9 @@ def test_every_byte_in_a_packet_of_its_own(balancer: Balancer, backend: Backend)
     with balancer.client() as client:
         for byte in request("/", "Transfer-Encoding: chunked", method="POST") + b"3\r\nabc\r\n0\r\n\r\n":
             client.send(bytes([byte]))
-        assert 200 == client.response().status
+        assert client.response().status == 200
 
-    assert [b"abc"] == backend.bodies
+    assert backend.bodies == [b"abc"]
 
 
 def test_tls_to_a_plain_port_gets_400(balancer: Balancer, backend: Backend) -> None:

@@ -25,20 +25,20 @@ def ask(balancer: Balancer, path: str, token: str = TOKEN) -> Response:
 
 @pytest.mark.parametrize("path", ["/-/live", "/-/ready"])
 def test_anybody_may_ask_whether_it_lives(balancer: Balancer, backend: Backend, path: str) -> None:
-    assert 200 == balancer.get(path).status
-    assert [] == backend.requests
+    assert balancer.get(path).status == 200
+    assert backend.requests == []
 
 
 def test_head_of_it(balancer: Balancer) -> None:
     """As `wget --spider` and some probes ask."""
-    assert (200, b"") == balancer.get("/-/live", method="HEAD")[0:4:3]
+    assert balancer.get("/-/live", method="HEAD")[0:4:3] == (200, b"")
 
 
 @pytest.mark.parametrize("path", ["config", "pools", "routes"])
 def test_with_the_token_there_is_more(balancer: Balancer, path: str) -> None:
     response = ask(balancer, path)
 
-    assert (200, "application/json") == (response.status, response.get("content-type"))
+    assert (response.status, response.get("content-type")) == (200, "application/json")
     assert json.loads(response.body)
     assert TOKEN.encode() not in response.body
 
@@ -48,7 +48,7 @@ def test_metrics(balancer: Balancer, backend: Backend) -> None:
 
     response = ask(balancer, "metrics")
 
-    assert (200, True) == (response.status, (response.get("content-type") or "").startswith("text/plain"))
+    assert (response.status, (response.get("content-type") or "").startswith("text/plain")) == (200, True)
     assert b"# TYPE " in response.body
 
 
@@ -56,7 +56,9 @@ def test_what_the_edge_refuses_is_counted(balancer: Balancer, backend: Backend) 
     """Nothing is answered without a count."""
 
     def counted() -> bytes:
-        return b"\n".join(line for line in ask(balancer, "metrics").body.splitlines() if b'"400"' in line or b'"4xx"' in line)
+        return b"\n".join(
+            line for line in ask(balancer, "metrics").body.splitlines() if b'"400"' in line or b'"4xx"' in line
+        )
 
     before = counted()
     balancer.ask(b"GARBAGE\r\n\r\n")
@@ -65,19 +67,28 @@ def test_what_the_edge_refuses_is_counted(balancer: Balancer, backend: Backend) 
 
 
 @pytest.mark.parametrize("path", ["config", "pools", "routes", "metrics"])
-@pytest.mark.parametrize("field", [[], ["Authorization: Bearer wrong"], [f"Authorization: Basic {TOKEN}"], [f"X: {TOKEN}"],
-                                   ["Authorization: Bearer"], ["Authorization: Bearer \xff"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "field",
+    [
+        [],
+        ["Authorization: Bearer wrong"],
+        [f"Authorization: Basic {TOKEN}"],
+        [f"X: {TOKEN}"],
+        ["Authorization: Bearer"],
+        ["Authorization: Bearer \xff"],
+    ],
+)
 def test_without_it_401(balancer: Balancer, path: str, field: list[str]) -> None:
     response = balancer.get(f"/-/{path}", *field)
 
-    assert 401 == response.status
+    assert response.status == 401
     assert "Bearer" in (response.get("www-authenticate") or "")
 
 
 @pytest.mark.parametrize("path", ["/-/", "/-/nothing", "/-/live/x"])
 def test_unknown_paths_of_it_are_not_forwarded(balancer: Balancer, backend: Backend, path: str) -> None:
-    assert 404 == balancer.get(path).status
-    assert [] == backend.requests
+    assert balancer.get(path).status == 404
+    assert backend.requests == []
 
 
 @pytest.mark.parametrize("path", ["/-", "/-x", "/x/-/live"])
@@ -96,15 +107,17 @@ def test_no_back_door(balancer: Balancer, backend: Backend, path: str) -> None:
 
 def test_without_a_token_there_is_no_more(start) -> None:
     with balancing(start()) as balancer:
-        assert [404] * 4 == [balancer.get(f"/-/{path}").status for path in ("config", "pools", "routes", "metrics")]
+        assert [balancer.get(f"/-/{path}").status for path in ("config", "pools", "routes", "metrics")] == [404] * 4
 
 
 def test_the_prefix_is_a_setting(start) -> None:
     """Where it was, requests are forwarded."""
     backend = start().answer(b"mine")
-    with Balancer({"LB_ROUTES": "/=main", **pool("main", backend), "LB_ADMIN__PREFIX": "/inside"}, ready=False) as balancer:
+    with Balancer(
+        {"LB_ROUTES": "/=main", **pool("main", backend), "LB_ADMIN__PREFIX": "/inside"}, ready=False
+    ) as balancer:
         until(lambda: balancer.get("/inside/ready").status == 200, "readiness")
-        assert b"mine" == balancer.get("/-/live").body
+        assert balancer.get("/-/live").body == b"mine"
 
 
 def test_pools_show_why_a_backend_is_absent(start) -> None:

@@ -27,7 +27,7 @@ def settings() -> dict[str, str]:
 def refusal(client: Client) -> int:
     """The status of the last response there is; then the connection ends."""
     status = client.response().status
-    assert b"" == client.rest()
+    assert client.rest() == b""
     return status
 
 
@@ -43,7 +43,7 @@ def pour(client: Client, piece: bytes) -> None:
 
 
 def test_a_head_up_to_the_limit_passes(balancer: Balancer, backend: Backend) -> None:
-    assert 200 == balancer.get("/", "X-Big: " + "a" * 15_000).status
+    assert balancer.get("/", "X-Big: " + "a" * 15_000).status == 200
 
 
 @pytest.mark.parametrize(
@@ -61,22 +61,22 @@ def test_a_larger_head_gets_431(balancer: Balancer, backend: Backend, asked: byt
         client.send(asked)
         assert refusal(client) in (431, 414)
 
-    assert [] == backend.requests
+    assert backend.requests == []
 
 
 def test_a_hundred_fields_pass_and_one_more_gets_431(balancer: Balancer, backend: Backend) -> None:
     """Host is one of them."""
-    assert 200 == balancer.get("/", *(f"X-{n}: 1" for n in range(99))).status
+    assert balancer.get("/", *(f"X-{n}: 1" for n in range(99))).status == 200
     with balancer.client() as client:
         client.send(request("/", *(f"X-{n}: 1" for n in range(100))))
-        assert 431 == refusal(client)
+        assert refusal(client) == 431
 
     assert len(backend.requests) == 1
 
 
 def test_a_body_in_the_same_segment_is_not_head(balancer: Balancer, backend: Backend) -> None:
     """Limits of the head count the head alone: 10 KiB of body right behind 10 KiB of head are fine."""
-    assert 200 == balancer.get("/", "X-Big: " + "a" * 10_000, method="POST", body=b"b" * 10_000).status
+    assert balancer.get("/", "X-Big: " + "a" * 10_000, method="POST", body=b"b" * 10_000).status == 200
 
 
 @pytest.mark.parametrize(
@@ -89,16 +89,16 @@ def test_a_head_without_end_is_cut(balancer: Balancer, backend: Backend, start: 
         client.send(start)
         pour(client, b"X-A:1\r\n" if start.endswith(b"\r\n") else b"A")
 
-    assert 200 == balancer.get("/").status
+    assert balancer.get("/").status == 200
 
 
 def test_a_declared_body_over_the_limit_gets_413(balancer: Balancer, backend: Backend) -> None:
     """By its length alone: not a byte of it is waited for, and nothing is forwarded."""
     with balancer.client() as client:
         client.send(request("/", "Content-Length: 10241", method="POST"))
-        assert 413 == refusal(client)
+        assert refusal(client) == 413
 
-    assert [] == backend.requests
+    assert backend.requests == []
 
 
 def test_a_declared_body_over_the_limit_is_not_continued(balancer: Balancer, backend: Backend) -> None:
@@ -106,23 +106,23 @@ def test_a_declared_body_over_the_limit_is_not_continued(balancer: Balancer, bac
         client.send(request("/", "Expect: 100-continue", "Content-Length: 10241", method="POST"))
         response = client.response()
 
-    assert (413, ()) == (response.status, response.interim)
+    assert (response.status, response.interim) == (413, ())
 
 
 def test_a_chunked_body_over_the_limit_gets_413(balancer: Balancer, backend: Backend) -> None:
     """It is counted as it comes; the backend never sees an end of it."""
     with balancer.client() as client:
         client.send(request("/", "Transfer-Encoding: chunked", method="POST") + chunked(*[b"a" * 1000] * 11))
-        assert 413 == refusal(client)
+        assert refusal(client) == 413
 
-    assert [] == backend.bodies
+    assert backend.bodies == []
 
 
 def test_a_client_that_sends_on_can_read_its_413(balancer: Balancer, backend: Backend) -> None:
     """Closing at once would reset the connection and take the answer with it: RFC 9112 section 9.6."""
     with balancer.client() as client:
         client.send(request("/", "Content-Length: 500000", method="POST") + b"a" * 500_000)
-        assert 413 == client.response().status
+        assert client.response().status == 413
 
 
 @pytest.mark.parametrize(
@@ -134,22 +134,24 @@ def test_extensions_and_trailers_are_bounded(balancer: Balancer, backend: Backen
         client.send(request("/", "Transfer-Encoding: chunked", method="POST") + body)
         assert refusal(client) in (400, 413, 431)
 
-    assert [] == backend.bodies
+    assert backend.bodies == []
 
 
 def test_a_body_in_tiny_chunks_is_still_counted_by_its_bytes(balancer: Balancer, backend: Backend) -> None:
     """10 KiB in chunks of one byte are within the limit."""
     asked = request("/", "Transfer-Encoding: chunked", method="POST") + chunked(*[b"a"] * 5000)
 
-    assert 200 == balancer.ask(asked).status
-    assert [b"a" * 5000] == backend.bodies
+    assert balancer.ask(asked).status == 200
+    assert backend.bodies == [b"a" * 5000]
 
 
-@pytest.mark.parametrize("sent", [b"GET", b"GET / HTTP/1.1\r\nHost: lb.test\r\n", b"GET / HTTP/1.1\r\nHost: lb.test\r\nX-A"])
+@pytest.mark.parametrize(
+    "sent", [b"GET", b"GET / HTTP/1.1\r\nHost: lb.test\r\n", b"GET / HTTP/1.1\r\nHost: lb.test\r\nX-A"]
+)
 def test_a_head_that_stops_gets_408(balancer: Balancer, backend: Backend, sent: bytes) -> None:
     with balancer.client() as client:
         client.send(sent)
-        assert 408 == refusal(client)
+        assert refusal(client) == 408
 
 
 def test_a_head_that_drips_gets_408(balancer: Balancer, backend: Backend) -> None:
@@ -178,18 +180,18 @@ def test_a_silent_connection_ends(balancer: Balancer) -> None:
 def test_an_idle_connection_ends_without_a_word(balancer: Balancer, backend: Backend) -> None:
     """Between two requests a 408 would be taken for the answer to the next."""
     with balancer.client() as client:
-        assert 200 == client.ask(request("/")).status
-        assert b"" == client.rest()
+        assert client.ask(request("/")).status == 200
+        assert client.rest() == b""
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 10", "Transfer-Encoding: chunked"])
 def test_a_body_that_stops_gets_408(balancer: Balancer, backend: Backend, framing: str) -> None:
     with balancer.client() as client:
         client.send(request("/", framing, method="POST") + b"3\r\nab")
-        assert 408 == refusal(client)
+        assert refusal(client) == 408
 
     until(lambda: all(c.closed for c in backend.connections), "the attempt to be given up")
-    assert [] == backend.bodies
+    assert backend.bodies == []
 
 
 def test_a_client_that_reads_nothing_is_cut(balancer: Balancer, backend: Backend) -> None:
@@ -220,4 +222,4 @@ def test_waiting_for_a_backend_is_not_the_clients_delay(balancer: Balancer, back
         client.send(request("/"))
         assert idle.rest()[:13] in (b"", b"HTTP/1.1 408 "), "one header_timeout is over"
         gate.open()
-        assert b"late" == client.response().body
+        assert client.response().body == b"late"

@@ -41,7 +41,7 @@ def test_what_and_why(balancer: Balancer, backend: Backend, path: str, status: i
     assert (status, True) == (problem["status"], bool(problem["title"]))
     assert f"error={error}" in (response.get("proxy-status") or "")
     assert error in response.body.decode()
-    assert ("no-store", [], 1) == (response.get("cache-control"), response.all("server"), len(response.all("date")))
+    assert (response.get("cache-control"), response.all("server"), len(response.all("date"))) == ("no-store", [], 1)
     assert error in json.dumps(balancer.record(lambda record: record["path"] == path))
 
 
@@ -76,14 +76,14 @@ def test_html_cannot_be_scripted(balancer: Balancer) -> None:
 def test_an_answer_to_head_has_no_body(balancer: Balancer) -> None:
     response = balancer.get("/nowhere", method="HEAD")
 
-    assert (404, b"") == (response.status, response.body)
+    assert (response.status, response.body) == (404, b"")
 
 
 def test_no_available_backend_says_when_to_come_back(balancer: Balancer) -> None:
     """503 at once, with Retry-After in whole seconds."""
     response = balancer.get("/down")
 
-    assert 503 == response.status
+    assert response.status == 503
     assert int(response.get("retry-after") or 0) >= 1
 
 
@@ -92,4 +92,4 @@ def test_an_error_keeps_the_connection(balancer: Balancer, backend: Backend) -> 
     with balancer.client() as client:
         statuses = [client.ask(request(path)).status for path in ("/nowhere", "/gone", "/down", "/api")]
 
-    assert [404, 502, 503, 200] == statuses
+    assert statuses == [404, 502, 503, 200]

@@ -5,7 +5,19 @@ from __future__ import annotations
 import hashlib
 import random
 
-from tests.support.backend import Backend, Connection, Gate, answers, close, forever, pause, read_all, read_head, reply, send
+from tests.support.backend import (
+    Backend,
+    Connection,
+    Gate,
+    answers,
+    close,
+    forever,
+    pause,
+    read_all,
+    read_head,
+    reply,
+    send,
+)
 from tests.support.raw import chunked, request
 from tests.support.server import Balancer
 from tests.support.until import until
@@ -16,31 +28,34 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 def test_a_body_with_a_length_keeps_it(balancer: Balancer, backend: Backend) -> None:
     balancer.get("/", method="POST", body=b"a" * 70_000)
 
-    assert ("70000", []) == (backend.requests[0].get("content-length"), backend.requests[0].all("transfer-encoding"))
-    assert [b"a" * 70_000] == backend.bodies
+    assert (backend.requests[0].get("content-length"), backend.requests[0].all("transfer-encoding")) == ("70000", [])
+    assert backend.bodies == [b"a" * 70_000]
 
 
 def test_an_empty_body_with_a_length_keeps_it(balancer: Balancer, backend: Backend) -> None:
     balancer.get("/", method="POST", body=b"")
 
-    assert "0" == backend.requests[0].get("content-length")
+    assert backend.requests[0].get("content-length") == "0"
 
 
 def test_a_chunked_body_stays_without_a_length(balancer: Balancer, backend: Backend) -> None:
     """The pieces may be cut differently; the bytes are the same, and chunk extensions end here."""
     asked = request("/", "Transfer-Encoding: chunked", method="POST") + b"3;a=b\r\nabc\r\n" + chunked(b"de" * 5000)
 
-    assert 200 == balancer.ask(asked).status
+    assert balancer.ask(asked).status == 200
 
-    assert [b"abc" + b"de" * 5000] == backend.bodies
-    assert ([b"chunked"], []) == (backend.requests[0].all("transfer-encoding"), backend.requests[0].all("content-length"))
+    assert backend.bodies == [b"abc" + b"de" * 5000]
+    assert (backend.requests[0].all("transfer-encoding"), backend.requests[0].all("content-length")) == (
+        [b"chunked"],
+        [],
+    )
 
 
 def test_a_chunked_get_passes_too(balancer: Balancer, backend: Backend) -> None:
     """A body on a GET is unusual, not wrong."""
     balancer.ask(request("/", "Transfer-Encoding: chunked") + chunked(b"x"))
 
-    assert [b"x"] == backend.bodies
+    assert backend.bodies == [b"x"]
 
 
 def test_a_chunked_response_stays_chunked(balancer: Balancer, backend: Backend) -> None:
@@ -50,8 +65,8 @@ def test_a_chunked_response_stays_chunked(balancer: Balancer, backend: Backend) 
         first, second = client.ask(request("/")), client.ask(request("/"))
 
     for response in (first, second):
-        assert b"abc" + b"d" * 9000 == response.body
-        assert ("chunked", []) == (response.get("transfer-encoding"), response.all("content-length"))
+        assert response.body == b"abc" + b"d" * 9000
+        assert (response.get("transfer-encoding"), response.all("content-length")) == ("chunked", [])
 
 
 def test_a_response_that_ends_with_the_connection(balancer: Balancer, backend: Backend) -> None:
@@ -61,8 +76,8 @@ def test_a_response_that_ends_with_the_connection(balancer: Balancer, backend: B
     with balancer.client() as client:
         first, second = client.ask(request("/")), client.ask(request("/"))
 
-    assert [b"all there is"] * 2 == [first.body, second.body]
-    assert "chunked" == first.get("transfer-encoding")
+    assert [first.body, second.body] == [b"all there is"] * 2
+    assert first.get("transfer-encoding") == "chunked"
 
 
 def test_an_old_client_gets_no_chunks(balancer: Balancer, backend: Backend) -> None:
@@ -73,7 +88,7 @@ def test_an_old_client_gets_no_chunks(balancer: Balancer, backend: Backend) -> N
         client.send(request("/", version="1.0"))
         head, _, body = client.rest().partition(b"\r\n\r\n")
 
-    assert b"abcdef" == body
+    assert body == b"abcdef"
     assert b"transfer-encoding" not in head.lower()
 
 
@@ -84,9 +99,9 @@ def test_an_old_client_needs_no_host(balancer: Balancer, backend: Backend) -> No
         answer = client.rest()
 
     assert answer.endswith(b"\r\n\r\nhello")
-    assert (b"/old", b"HTTP/1.1", 1) == (
+    assert (
         backend.requests[0].target, backend.requests[0].version, len(backend.requests[0].all("host")),
-    )  # fmt: skip
+    ) == (b"/old", b"HTTP/1.1", 1)  # fmt: skip
 
 
 def test_request_trailers_never_become_fields(balancer: Balancer, backend: Backend) -> None:
@@ -96,9 +111,9 @@ def test_request_trailers_never_become_fields(balancer: Balancer, backend: Backe
         client.ask(request("/", "Transfer-Encoding: chunked", method="POST") + chunked(b"abc", trailers=evil))
         client.ask(request("/next"))
 
-    assert [b"abc", b""] == backend.bodies
+    assert backend.bodies == [b"abc", b""]
     for seen in backend.requests:
-        assert [[], []] == [seen.all("x-evil"), seen.all("cookie")]
+        assert [seen.all("x-evil"), seen.all("cookie")] == [[], []]
         assert b"6.6.6.6" not in b",".join(seen.all("x-forwarded-for"))
 
 
@@ -108,7 +123,7 @@ def test_response_trailers_never_become_fields(balancer: Balancer, backend: Back
     with balancer.client() as client:
         responses = [client.ask(request("/")) for _ in range(2)]
 
-    assert [(b"abc", [])] * 2 == [(response.body, response.all("set-cookie")) for response in responses]
+    assert [(response.body, response.all("set-cookie")) for response in responses] == [(b"abc", [])] * 2
 
 
 def test_interim_responses_do_not_break_the_final_one(balancer: Balancer, backend: Backend) -> None:
@@ -119,9 +134,9 @@ def test_interim_responses_do_not_break_the_final_one(balancer: Balancer, backen
     with balancer.client() as client:
         responses = [client.ask(request("/")) for _ in range(2)]
 
-    assert [(200, b"final")] * 2 == [(response.status, response.body) for response in responses]
+    assert [(response.status, response.body) for response in responses] == [(200, b"final")] * 2
     assert {response.status for response in responses[0].interim} <= {100, 103}
-    assert [] == responses[0].all("link")
+    assert responses[0].all("link") == []
 
 
 def test_an_old_client_gets_no_interim_response(balancer: Balancer, backend: Backend) -> None:
@@ -137,20 +152,20 @@ def test_continue_is_sent_when_the_body_is_wanted(balancer: Balancer, backend: B
     """RFC 9110 section 10.1.1: the client waits for 100 before it sends its body."""
     with balancer.client() as client:
         client.send(request("/", "Expect: 100-continue", "Content-Length: 3", method="POST"))
-        assert 100 == client.head()[0]
+        assert client.head()[0] == 100
         client.send(b"abc")
-        assert 200 == client.response().status
+        assert client.response().status == 200
 
-    assert [b"abc"] == backend.bodies
+    assert backend.bodies == [b"abc"]
 
 
 def test_a_refused_request_is_not_continued(balancer: Balancer, backend: Backend) -> None:
     """Routing comes before the first byte of the body is asked for."""
     with balancer.client() as client:
         client.send(request("/", "Expect: 100-continue", "Content-Length: 3", method="TRACE"))
-        assert 405 == client.response().status
+        assert client.response().status == 405
 
-    assert [] == backend.requests
+    assert backend.requests == []
 
 
 def test_a_large_body_comes_back_unchanged(balancer: Balancer, backend: Backend) -> None:
@@ -178,7 +193,7 @@ def test_connections_to_a_backend_are_kept(balancer: Balancer, backend: Backend)
     for _ in range(10):
         balancer.get("/")
 
-    assert 1 == len(backend.connections)
+    assert len(backend.connections) == 1
 
 
 def test_a_backend_that_says_close_is_not_asked_again(balancer: Balancer, backend: Backend) -> None:
@@ -186,17 +201,15 @@ def test_a_backend_that_says_close_is_not_asked_again(balancer: Balancer, backen
 
     bodies = [balancer.get("/").body for _ in range(3)]
 
-    assert [b"bye"] * 3 == bodies
-    assert [1, 1, 1] == [len(c.requests) for c in backend.connections]
+    assert bodies == [b"bye"] * 3
+    assert [len(c.requests) for c in backend.connections] == [1, 1, 1]
     until(lambda: all(c.closed for c in backend.connections), "the balancer to close them")
 
 
 def test_bytes_stream_before_the_end_is_there(balancer: Balancer, backend: Backend) -> None:
     """The first piece of a response reaches the client while the backend still works on the next."""
     gate = Gate()
-    backend.play(
-        read_head, send(CHUNKED + b"3\r\nabc\r\n"), pause(gate), send(b"3\r\ndef\r\n0\r\n\r\n"), close
-    )
+    backend.play(read_head, send(CHUNKED + b"3\r\nabc\r\n"), pause(gate), send(b"3\r\ndef\r\n0\r\n\r\n"), close)
     with balancer.client() as client:
         client.send(request("/"))
         client.head()

@@ -7,7 +7,20 @@ import random
 
 import pytest
 
-from tests.support.backend import Backend, Connection, Gate, answers, close, forever, pause, read_all, reply, reset, send
+from tests.support.backend import (
+    Backend,
+    Connection,
+    Gate,
+    Step,
+    answers,
+    close,
+    forever,
+    pause,
+    read_all,
+    reply,
+    reset,
+    send,
+)
 from tests.support.load import load
 from tests.support.raw import request
 from tests.support.server import Balancer
@@ -36,27 +49,27 @@ def test_ten_thousand_gets_against_an_impatient_backend(balancer: Balancer, back
 
     counts = asyncio.run(load(balancer.port, clients=100, requests=10_000, pause=hesitate))
 
-    assert {200: 10_000} == dict(counts)
+    assert dict(counts) == {200: 10_000}
     assert len(backend.connections) > 100, "the backend did close"
 
 
-def kept(balancer: Balancer, backend: Backend, *then) -> None:
+def kept(balancer: Balancer, backend: Backend, *then: Step) -> None:
     """One kept connection, on which the backend does *then* as soon as the next request is there."""
     backend.play(read_all, send(reply(b"first")), read_all, *then)
-    assert b"first" == balancer.get("/").body
+    assert balancer.get("/").body == b"first"
     backend.script = answers(reply(b"second"))
 
 
 @pytest.mark.parametrize("step", [close, reset])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
-def test_an_idempotent_request_is_sent_again(balancer: Balancer, backend: Backend, method: str, step) -> None:
+def test_an_idempotent_request_is_sent_again(balancer: Balancer, backend: Backend, method: str, step: Step) -> None:
     """Not one byte came back on a connection that had served before: it was stale (RFC 9112 section 9.3.1)."""
     kept(balancer, backend, step)
 
     response = balancer.get("/", method=method)
 
     assert (200, b"" if method == "HEAD" else b"second") == (response.status, response.body)
-    assert 2 == len(backend.connections)
+    assert len(backend.connections) == 2
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
@@ -64,23 +77,23 @@ def test_other_requests_are_not(balancer: Balancer, backend: Backend, method: st
     """The backend has read it and may have acted on it."""
     kept(balancer, backend, reset)
 
-    assert 502 == balancer.get("/", method=method, body=b"pay").status
-    assert 2 == len(backend.requests), "the first one, and this one once"
+    assert balancer.get("/", method=method, body=b"pay").status == 502
+    assert len(backend.requests) == 2, "the first one, and this one once"
 
 
 def test_a_fresh_connection_is_not_tried_again(balancer: Balancer, backend: Backend) -> None:
     """On a first request there is no race to lose: a backend that closes means it."""
     backend.play(read_all, close)
 
-    assert 502 == balancer.get("/").status
-    assert 1 == len(backend.connections)
+    assert balancer.get("/").status == 502
+    assert len(backend.connections) == 1
 
 
 def test_a_response_that_has_begun_is_not_asked_for_again(balancer: Balancer, backend: Backend) -> None:
     kept(balancer, backend, send(b"HTTP/1.1 200 "), close)
 
-    assert 502 == balancer.get("/").status
-    assert 1 == len(backend.connections)
+    assert balancer.get("/").status == 502
+    assert len(backend.connections) == 1
 
 
 def test_a_connection_that_was_closed_while_idle_is_not_used(balancer: Balancer, backend: Backend) -> None:
@@ -92,7 +105,7 @@ def test_a_connection_that_was_closed_while_idle_is_not_used(balancer: Balancer,
     until(lambda: backend.connections[0].closed, "both sides to close")
     backend.script = answers(reply(b"second"))
 
-    assert b"second" == balancer.get("/", method="POST", body=b"pay").body
+    assert balancer.get("/", method="POST", body=b"pay").body == b"second"
 
 
 def test_the_most_recent_connection_is_used_first(balancer: Balancer, backend: Backend) -> None:
@@ -111,7 +124,7 @@ def test_the_most_recent_connection_is_used_first(balancer: Balancer, backend: B
     for _ in range(10):
         balancer.get("/")
 
-    assert [1, 1, 1, 1, 11] == sorted(len(c.requests) for c in backend.connections)
+    assert sorted(len(c.requests) for c in backend.connections) == [1, 1, 1, 1, 11]
 
 
 def test_a_body_that_was_streamed_is_not_sent_again(balancer: Balancer, backend: Backend) -> None:

@@ -54,7 +54,7 @@ def test_a_line_for_everything(balancer: Balancer, backend: Backend) -> None:
             record(balancer, "/gone"),
         )
     }
-    assert 400 == record(balancer, "/a%2Fb")["status"]
+    assert record(balancer, "/a%2Fb")["status"] == 400
 
 
 def test_a_truncated_response_says_why(balancer: Balancer, backend: Backend) -> None:
@@ -65,7 +65,7 @@ def test_a_truncated_response_says_why(balancer: Balancer, backend: Backend) -> 
 
     line = record(balancer, "/cut")
 
-    assert (200, 3, "http_response_incomplete") == (line["status"], line["bytes_out"], line["reason"])
+    assert (line["status"], line["bytes_out"], line["reason"]) == (200, 3, "http_response_incomplete")
 
 
 def test_ttfb_is_not_the_whole(balancer: Balancer, backend: Backend) -> None:
@@ -119,7 +119,7 @@ def test_standard_output_has_nothing_else(balancer: Balancer, backend: Backend) 
 def test_common_format() -> None:
     with Backend() as backend, balancing(backend, log__format="common") as balancer:
         backend.answer(b"hello")
-        balancer.get("/a\"b")
+        balancer.get('/a"b')
         line = until(lambda: next((x for x in balancer.lines if "b HTTP" in x), None), "a line")
 
     assert re.fullmatch(
@@ -130,9 +130,9 @@ def test_common_format() -> None:
 def test_off_is_off() -> None:
     with Backend() as backend, balancing(backend, log__format="off") as balancer:
         backend.answer(b"hello")
-        assert 200 == balancer.get("/").status
+        assert balancer.get("/").status == 200
         balancer.stop()
-        assert [] == balancer.lines
+        assert balancer.lines == []
 
 
 def test_a_line_is_not_lost_by_stopping() -> None:
@@ -153,7 +153,7 @@ def test_a_reader_that_has_gone_does_not_stop_traffic() -> None:
         backend.answer(b"hello")
         with Balancer({"LB_ROUTES": "/=main", **pool("main", backend)}, stdout=writing) as balancer:
             os.close(writing)
-            assert [200] * 300 == [balancer.get("/").status for _ in range(300)]
+            assert [balancer.get("/").status for _ in range(300)] == [200] * 300
 
 
 def test_a_reader_that_sleeps_does_not_stop_traffic() -> None:
@@ -164,9 +164,9 @@ def test_a_reader_that_sleeps_does_not_stop_traffic() -> None:
             backend.answer(b"hello")
             with Balancer({"LB_ROUTES": "/=main", **pool("main", backend)}, stdout=writing) as balancer:
                 os.close(writing)
-                assert [200] * 300 == [balancer.get("/" + "x" * 2000).status for _ in range(300)]
+                assert [balancer.get("/" + "x" * 2000).status for _ in range(300)] == [200] * 300
                 stopping = time.monotonic()
-                assert 0 == balancer.stop()
+                assert balancer.stop() == 0
                 assert time.monotonic() - stopping < 15
     finally:
         os.close(reading)
@@ -181,7 +181,7 @@ def test_no_standard_output_at_all() -> None:
             {"LB_ROUTES": "/=main", **pool("main", backend)}, "--port", "0", command=(*command, *UVICORN),
             stdout=subprocess.DEVNULL,
         ) as balancer:  # fmt: skip
-            assert [b"hello"] * 100 == [balancer.get("/").body for _ in range(100)]
+            assert [balancer.get("/").body for _ in range(100)] == [b"hello"] * 100
 
 
 def test_many_requests_many_lines(balancer: Balancer, backend: Backend) -> None:

@@ -25,7 +25,7 @@ def test_while_the_backend_thinks(balancer: Balancer, backend: Backend, how: str
     leave(client, how)
 
     until(lambda: backend.connections[0].closed, "the attempt to be cancelled")
-    assert 499 == balancer.record(lambda record: record["path"] == f"/thinks/{how}")["status"]
+    assert balancer.record(lambda record: record["path"] == f"/thinks/{how}")["status"] == 499
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
@@ -83,7 +83,7 @@ def test_with_a_second_request_on_its_way(balancer: Balancer, backend: Backend) 
     client.reset()
 
     until(lambda: backend.connections[0].closed, "the attempt to be cancelled")
-    assert [b"/first"] == [seen.target for seen in backend.requests]
+    assert [seen.target for seen in backend.requests] == [b"/first"]
 
 
 def test_right_after_asking(balancer: Balancer, backend: Backend) -> None:
@@ -93,7 +93,7 @@ def test_right_after_asking(balancer: Balancer, backend: Backend) -> None:
         client.send(request("/"))
         client.reset()
 
-    assert 200 == balancer.get("/").status
+    assert balancer.get("/").status == 200
 
 
 def test_a_half_closed_client_is_served_where_that_is_wanted() -> None:
@@ -102,7 +102,7 @@ def test_a_half_closed_client_is_served_where_that_is_wanted() -> None:
         backend.answer(b"hello")
         client.send(request("/", "Connection: close"))
         client.finish()
-        assert b"hello" == client.response().body
+        assert client.response().body == b"hello"
 
 
 def test_a_half_closed_client_still_gets_a_quick_refusal(balancer: Balancer) -> None:
@@ -120,11 +120,11 @@ def test_the_others_do_not_notice(balancer: Balancer, backend: Backend) -> None:
     for client in leaving:
         client.send(request("/"))
     until(lambda: len(backend.requests) == 20, "all requests to arrive")
-    backend.script = lambda c: _answer(c)
+    backend.script = _answer
     with balancer.client() as staying:
         for client in leaving:
             client.reset()
-        assert b"hello" == staying.ask(request("/")).body
+        assert staying.ask(request("/")).body == b"hello"
     until(lambda: sum(c.closed for c in backend.connections) >= 20, "twenty attempts to be cancelled")
 
 

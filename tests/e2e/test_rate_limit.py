@@ -33,8 +33,8 @@ def spend(balancer: Balancer, path: str, times: int, key: str) -> list[int]:
 
 def test_a_full_bucket_and_then_429(balancer: Balancer, backend: Backend) -> None:
     """Refused requests never reach a backend."""
-    assert [200] * 5 + [429] * 3 == spend(balancer, "/free", 8, next(KEYS))
-    assert 5 == len(backend.requests)
+    assert spend(balancer, "/free", 8, next(KEYS)) == [200] * 5 + [429] * 3
+    assert len(backend.requests) == 5
 
 
 def test_a_refusal_says_when(balancer: Balancer, backend: Backend) -> None:
@@ -44,7 +44,7 @@ def test_a_refusal_says_when(balancer: Balancer, backend: Backend) -> None:
 
     response = balancer.get("/free", f"X-Key: {key}")
 
-    assert (429, "application/problem+json") == (response.status, response.get("content-type"))
+    assert (response.status, response.get("content-type")) == (429, "application/problem+json")
     assert 1 <= int(response.get("retry-after") or 0) <= 720
     assert re.search(r";r=0\b", response.get("ratelimit") or "")
     assert re.search(r";q=5\b", response.get("ratelimit-policy") or "")
@@ -55,41 +55,41 @@ def test_each_answer_tells_what_is_left(balancer: Balancer, backend: Backend) ->
 
     left = [re.search(r";r=(\d+)", balancer.get("/free", f"X-Key: {key}").get("ratelimit") or "") for _ in range(5)]
 
-    assert ["4", "3", "2", "1", "0"] == [found and found[1] for found in left]
+    assert [found and found[1] for found in left] == ["4", "3", "2", "1", "0"]
 
 
 def test_keys_do_not_share(balancer: Balancer, backend: Backend) -> None:
     first, second = next(KEYS), next(KEYS)
     spend(balancer, "/free", 6, first)
 
-    assert [200] == spend(balancer, "/free", 1, second)
+    assert spend(balancer, "/free", 1, second) == [200]
 
 
 def test_a_named_limiter_is_one_bucket_for_its_groups(balancer: Balancer, backend: Backend) -> None:
     """Two tokens between both groups, not two for each."""
     key = next(KEYS)
 
-    assert [200, 200, 429] == [
+    assert [
         *spend(balancer, "/a", 1, key), *spend(balancer, "/b", 1, key), *spend(balancer, "/a", 1, key),
-    ]  # fmt: skip
+    ] == [200, 200, 429]  # fmt: skip
 
 
 def test_unknown_paths_spend_too(balancer: Balancer, backend: Backend) -> None:
     """The limit of all stands before routing: guessing paths is not free."""
-    assert [404] * 5 + [429] == spend(balancer, "/nowhere", 6, next(KEYS))
+    assert spend(balancer, "/nowhere", 6, next(KEYS)) == [404] * 5 + [429]
 
 
 def test_the_control_plane_is_never_limited(balancer: Balancer, backend: Backend) -> None:
-    assert [200] * 10 == spend(balancer, "/-/live", 10, next(KEYS))
+    assert spend(balancer, "/-/live", 10, next(KEYS)) == [200] * 10
 
 
 def test_by_default_clients_are_told_apart_by_address() -> None:
     """Two addresses of this machine have a bucket each."""
     with Backend() as backend, balancing(backend, rate_limit__kind="token_bucket", rate_limit__rate="2/h") as balancer:
         backend.answer(b"hi")
-        assert [200, 200, 429] == [balancer.get("/").status for _ in range(3)]
+        assert [balancer.get("/").status for _ in range(3)] == [200, 200, 429]
         with balancer.client(source="127.0.0.2") as other:
-            assert 200 == other.ask(request("/")).status
+            assert other.ask(request("/")).status == 200
 
 
 def test_nobody_is_limited_by_default() -> None:
@@ -109,7 +109,7 @@ def test_a_dry_run_counts_and_refuses_nobody() -> None:
         ) as balancer,
     ):
         backend.answer(b"hi")
-        assert [200] * 5 == [balancer.get("/").status for _ in range(5)]
+        assert [balancer.get("/").status for _ in range(5)] == [200] * 5
 
 
 def test_an_invented_address_buys_no_bucket() -> None:
@@ -118,7 +118,7 @@ def test_an_invented_address_buys_no_bucket() -> None:
         backend.answer(b"hi")
         statuses = [balancer.get("/", f"X-Forwarded-For: 203.0.113.{n}").status for n in range(4)]
 
-    assert [200, 200, 429, 429] == statuses
+    assert statuses == [200, 200, 429, 429]
 
 
 def test_fixed_window() -> None:
@@ -130,4 +130,4 @@ def test_fixed_window() -> None:
         }) as balancer,
     ):  # fmt: skip
         backend.answer(b"hi")
-        assert [200, 200, 200, 429] == [balancer.get("/").status for _ in range(4)]
+        assert [balancer.get("/").status for _ in range(4)] == [200, 200, 200, 429]

@@ -33,14 +33,14 @@ def negotiated(balancer: Balancer, **changes: object) -> tuple[str, str]:
 def test_requests_over_tls(balancer: Balancer, backend: Backend) -> None:
     response = balancer.get("/", host="localhost")
 
-    assert (200, b"hello") == (response.status, response.body)
-    assert "https" == backend.requests[0].get("x-forwarded-proto")
-    assert "443" == backend.requests[0].get("x-forwarded-port")
+    assert (response.status, response.body) == (200, b"hello")
+    assert backend.requests[0].get("x-forwarded-proto") == "https"
+    assert backend.requests[0].get("x-forwarded-port") == "443"
 
 
 def test_new_versions_are_spoken(balancer: Balancer) -> None:
-    assert "TLSv1.3" == negotiated(balancer)[0]
-    assert "TLSv1.2" == negotiated(balancer, maximum_version=ssl.TLSVersion.TLSv1_2)[0]
+    assert negotiated(balancer)[0] == "TLSv1.3"
+    assert negotiated(balancer, maximum_version=ssl.TLSVersion.TLSv1_2)[0] == "TLSv1.2"
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
@@ -60,7 +60,9 @@ def test_forward_secret_aead_suites_are_spoken(balancer: Balancer, cipher: str) 
     assert ("TLSv1.2", cipher) == found
 
 
-@pytest.mark.parametrize("ciphers", ["kRSA", "DHE:!ECDHE", "SHA1", "ECDHE+AES:!AESGCM:!AESCCM", "aNULL:@SECLEVEL=0", "PSK"])
+@pytest.mark.parametrize(
+    "ciphers", ["kRSA", "DHE:!ECDHE", "SHA1", "ECDHE+AES:!AESGCM:!AESCCM", "aNULL:@SECLEVEL=0", "PSK"]
+)
 def test_other_suites_are_refused(balancer: Balancer, ciphers: str) -> None:
     """No CBC, no static RSA, no finite-field Diffie-Hellman, nothing anonymous."""
     with pytest.raises((ssl.SSLError, ConnectionError)):
@@ -72,22 +74,22 @@ def test_the_edge_is_there_without_a_flag(balancer: Balancer, backend: Backend) 
     for bad in (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n",
                 b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"):  # fmt: skip
         assert balancer.ask(bad).status in (400, 501)
-    assert 431 == balancer.get("/", *(f"X-{n}: 1" for n in range(150))).status
-    assert [] == backend.requests
+    assert balancer.get("/", *(f"X-{n}: 1" for n in range(150))).status == 431
+    assert backend.requests == []
 
 
 def test_nothing_of_the_server_shines_through(balancer: Balancer, backend: Backend) -> None:
     """One Date, no Server, and no believing in X-Forwarded-For."""
     response = balancer.get("/", "X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: ftp")
 
-    assert (1, []) == (len(response.all("date")), response.all("server"))
-    assert "127.0.0.1" == backend.requests[0].get("x-forwarded-for")
+    assert (len(response.all("date")), response.all("server")) == (1, [])
+    assert backend.requests[0].get("x-forwarded-for") == "127.0.0.1"
 
 
 def test_hsts(balancer: Balancer, backend: Backend) -> None:
     """On every answer, ours too."""
     for path in ("/", "/a%2Fb"):
-        assert "max-age=3600" == balancer.get(path).get("strict-transport-security")
+        assert balancer.get(path).get("strict-transport-security") == "max-age=3600"
 
 
 def test_plain_http_on_a_tls_port_is_no_fault(balancer: Balancer, backend: Backend) -> None:
@@ -95,14 +97,14 @@ def test_plain_http_on_a_tls_port_is_no_fault(balancer: Balancer, backend: Backe
         client.send(request("/"))
         client.rest()
 
-    assert 200 == balancer.get("/").status
+    assert balancer.get("/").status == 200
 
 
 def test_a_large_body_over_tls(balancer: Balancer, backend: Backend) -> None:
     backend.answer(b"x" * 5_000_000)
 
-    assert 5_000_000 == len(balancer.get("/", method="POST", body=b"y" * 5_000_000).body)
-    assert 5_000_000 == len(backend.bodies[0])
+    assert len(balancer.get("/", method="POST", body=b"y" * 5_000_000).body) == 5_000_000
+    assert len(backend.bodies[0]) == 5_000_000
 
 
 def serial(balancer: Balancer) -> bytes:
@@ -110,14 +112,16 @@ def serial(balancer: Balancer) -> bytes:
         return client.socket.getpeercert(binary_form=True)
 
 
-def test_a_new_certificate_is_served_without_a_restart(balancer: Balancer, backend: Backend, certificate: Certificate) -> None:
+def test_a_new_certificate_is_served_without_a_restart(
+    balancer: Balancer, backend: Backend, certificate: Certificate
+) -> None:
     """A connection that is open stays open."""
     old = serial(balancer)
     with balancer.client() as client:
         client.ask(request("/"))
         certificate.renew()
         until(lambda: serial(balancer) != old, "the new certificate")
-        assert 200 == client.ask(request("/")).status
+        assert client.ask(request("/")).status == 200
 
 
 def test_a_half_written_certificate_keeps_the_old_one(
@@ -146,10 +150,10 @@ def test_backends_over_tls(tmp_path: Path) -> None:
             **pool("misnamed", backend, tls__ca=certificate.ca, tls__server_name="other.test"),
         }
         with Balancer(settings) as balancer:
-            assert [200, 502, 502] == [balancer.get(path).status for path in ("/good", "/bad", "/misnamed")]
+            assert [balancer.get(path).status for path in ("/good", "/bad", "/misnamed")] == [200, 502, 502]
             for path in ("/bad", "/misnamed"):
                 assert "tls_certificate_error" in (balancer.get(path).get("proxy-status") or "")
-    assert 1 == len(backend.requests)
+    assert len(backend.requests) == 1
 
 
 def test_a_backend_that_does_not_speak_tls(start) -> None:
@@ -157,5 +161,5 @@ def test_a_backend_that_does_not_speak_tls(start) -> None:
     with Balancer({"LB_ROUTES": "/=main", **pool("main", backends=f"https://127.0.0.1:{plain.port}")}) as balancer:
         response = balancer.get("/")
 
-    assert 502 == response.status
+    assert response.status == 502
     assert "tls_" in (response.get("proxy-status") or "")

@@ -18,7 +18,7 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 def told(balancer: Balancer, backend: Backend, *fields: str, host: str = "lb.test") -> Request:
-    assert 200 == balancer.get("/", *fields, host=host).status
+    assert balancer.get("/", *fields, host=host).status == 200
     return backend.requests[-1]
 
 
@@ -32,10 +32,10 @@ def trusting(shared: Backend) -> Iterator[Balancer]:
 def test_the_backend_learns_the_client(balancer: Balancer, backend: Backend) -> None:
     seen = told(balancer, backend, host="lb.test:8080")
 
-    assert ("127.0.0.1", "http", "lb.test:8080", "8080") == (
+    assert (
         seen.get("x-forwarded-for"), seen.get("x-forwarded-proto"), seen.get("x-forwarded-host"),
         seen.get("x-forwarded-port"),
-    )  # fmt: skip
+    ) == ("127.0.0.1", "http", "lb.test:8080", "8080")  # fmt: skip
 
 
 def test_nobody_is_believed_by_default(balancer: Balancer, backend: Backend) -> None:
@@ -45,20 +45,20 @@ def test_nobody_is_believed_by_default(balancer: Balancer, backend: Backend) -> 
     everything = b"".join(name + value for name, value in seen.fields)
     assert b"6.6.6.6" not in everything
     assert b"evil" not in everything
-    assert ("127.0.0.1", "http") == (seen.get("x-forwarded-for"), seen.get("x-forwarded-proto"))
+    assert (seen.get("x-forwarded-for"), seen.get("x-forwarded-proto")) == ("127.0.0.1", "http")
 
 
 def test_a_lie_in_disguise_is_taken_out_too(balancer: Balancer, backend: Backend) -> None:
     """Twice, in capitals, and empty."""
     seen = told(balancer, backend, "X-FORWARDED-FOR: 6.6.6.6", "x-forwarded-for: 7.7.7.7", "X-Forwarded-For:")
 
-    assert "127.0.0.1" == seen.get("x-forwarded-for")
+    assert seen.get("x-forwarded-for") == "127.0.0.1"
 
 
 def test_the_log_has_the_peer(balancer: Balancer, backend: Backend) -> None:
     balancer.get("/peer", *LIES)
 
-    assert "127.0.0.1" == balancer.record(lambda record: record["path"] == "/peer")["client"]
+    assert balancer.record(lambda record: record["path"] == "/peer")["client"] == "127.0.0.1"
 
 
 def test_a_trusted_proxy_is_continued(trusting: Balancer, backend: Backend) -> None:
@@ -68,10 +68,10 @@ def test_a_trusted_proxy_is_continued(trusting: Balancer, backend: Backend) -> N
         "X-Forwarded-Host: shop.test", "X-Forwarded-Port: 8443",
     )  # fmt: skip
 
-    assert ("203.0.113.7, 10.0.0.9, 127.0.0.1", "https", "shop.test", "8443") == (
+    assert (
         seen.get("x-forwarded-for"), seen.get("x-forwarded-proto"), seen.get("x-forwarded-host"),
         seen.get("x-forwarded-port"),
-    )  # fmt: skip
+    ) == ("203.0.113.7, 10.0.0.9, 127.0.0.1", "https", "shop.test", "8443")  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_forwarded_is_made_where_it_is_wanted(trusting: Balancer, backend: Backe
     seen = told(trusting, backend, "Forwarded: for=203.0.113.7;proto=https")
 
     elements = (seen.get("forwarded") or "").split(", ")
-    assert "for=203.0.113.7;proto=https" == elements[0]
+    assert elements[0] == "for=203.0.113.7;proto=https"
     assert "for=127.0.0.1" in elements[1]
     assert "proto=http" in elements[1].split(";")
 
 
 def test_no_forwarded_otherwise(balancer: Balancer, backend: Backend) -> None:
-    assert [] == told(balancer, backend).all("forwarded")
+    assert told(balancer, backend).all("forwarded") == []
 
 
 def test_appending_keeps_what_came() -> None:
@@ -117,13 +117,13 @@ def test_appending_keeps_what_came() -> None:
     with Backend() as backend, balancing(backend, forwarded__x_forwarded="append") as balancer:
         seen = told(balancer, backend.answer(b"hi"), "X-Forwarded-For: 6.6.6.6")
 
-    assert "6.6.6.6, 127.0.0.1" == seen.get("x-forwarded-for")
+    assert seen.get("x-forwarded-for") == "6.6.6.6, 127.0.0.1"
 
 
 def test_a_request_id_is_passed_on(balancer: Balancer, backend: Backend) -> None:
     seen = told(balancer, backend, "X-Request-ID: abc-123")
 
-    assert "abc-123" == seen.get("x-request-id")
+    assert seen.get("x-request-id") == "abc-123"
 
 
 def test_a_request_id_is_made(balancer: Balancer, backend: Backend) -> None:
@@ -147,10 +147,12 @@ def test_a_bad_request_id_is_replaced(balancer: Balancer, backend: Backend, bad:
 def test_a_trace_is_passed_on(balancer: Balancer, backend: Backend) -> None:
     seen = told(balancer, backend, f"traceparent: {TRACE}", "tracestate: a=1")
 
-    assert (TRACE, "a=1") == (seen.get("traceparent"), seen.get("tracestate"))
+    assert (seen.get("traceparent"), seen.get("tracestate")) == (TRACE, "a=1")
 
 
-@pytest.mark.parametrize("sent", [[], ["traceparent: nonsense"], ["traceparent: 00-" + "0" * 32 + "-" + "1" * 16 + "-01"]])
+@pytest.mark.parametrize(
+    "sent", [[], ["traceparent: nonsense"], ["traceparent: 00-" + "0" * 32 + "-" + "1" * 16 + "-01"]]
+)
 def test_a_trace_is_made(balancer: Balancer, backend: Backend, sent: list[str]) -> None:
     """W3C Trace Context section 3.2; what is malformed counts as missing."""
     made = told(balancer, backend, *sent).get("traceparent") or ""
@@ -164,5 +166,5 @@ def test_via_both_ways(balancer: Balancer, backend: Backend) -> None:
 
     response = balancer.get("/", "Via: 1.1 outer")
 
-    assert b"1.1 outer, 1.1 l7lb" == b", ".join(backend.requests[0].all("via"))
-    assert b"1.0 inner, 1.1 l7lb" == b", ".join(response.all("via"))
+    assert b", ".join(backend.requests[0].all("via")) == b"1.1 outer, 1.1 l7lb"
+    assert b", ".join(response.all("via")) == b"1.0 inner, 1.1 l7lb"

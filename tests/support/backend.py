@@ -251,7 +251,9 @@ def forever(*steps: Step) -> Step:
 def reply(body: bytes = b"", *fields: str | bytes, status: str = "200 OK") -> bytes:
     """A whole response as bytes, with its Content-Length and no field but *fields*."""
     lines = [field if isinstance(field, bytes) else field.encode("latin-1") for field in fields]
-    head = b"".join(line + b"\r\n" for line in [f"HTTP/1.1 {status}".encode(), b"Content-Length: %d" % len(body), *lines])
+    head = b"".join(
+        line + b"\r\n" for line in [f"HTTP/1.1 {status}".encode(), b"Content-Length: %d" % len(body), *lines]
+    )
     return head + b"\r\n" + body
 
 

@@ -1,0 +1,111 @@
+"""Makes the plain `uvicorn app.main:app` the safe one: gives the edge to the uvicorn that runs us, before it listens.
+
+The lifespan start-up is the place: `receive` is then a method of uvicorn's own lifespan object, which knows the
+configuration, and the listeners open after it. What was said by flag is left alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+from typing import Any
+
+from uvicorn import Config
+from uvicorn.lifespan.on import LifespanOn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from app.edge.drain import Drain, running_server
+from app.edge.link import Link
+from app.edge.protocol import EdgeProtocol
+from app.edge.tls import SUITES, Certificate, policy
+from settings.root import DrainSettings
+from settings.tls import TlsSettings
+
+log = logging.getLogger("l7lb")
+
+UVICORN_KEEP_ALIVE = 5
+"""What uvicorn's `--timeout-keep-alive` is when it is not given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A uvicorn that is ours now.
+
+    Attributes:
+        config: its configuration.
+
+        certificate: the job that loads a changed certificate; None without TLS.
+    """
+
+    config: Config
+    certificate: Callable[[], Awaitable[None]] | None
+    drain: Drain | None
+
+    def release(self) -> None:
+        """Give back the signal."""
+        if self.drain is not None:
+            self.drain.release()
+
+
+def adopt(receive: Callable[..., Any], *, link: Link, drain: DrainSettings, tls: TlsSettings) -> Adopted | None:
+    """Set what was not set by flag, from inside the lifespan start-up whose *receive* this is.
+
+    Returns None under another server, after one log line on what it has to do itself.
+    """
+    config = config_of(receive)
+    if config is None:
+        log.warning(
+            "this server is not uvicorn: it has to limit request heads (bytes, fields, time), stalled bodies and idle "
+            "connections, refuse requests that can be read in two ways, drop trailers and restrict TLS by itself"
+        )
+        return None
+    _headers(config)
+    if config.timeout_graceful_shutdown is None:
+        config.timeout_graceful_shutdown = ceil(drain.grace)
+    certificate = _tls(config, tls) if config.ssl is not None else None
+    server = running_server()
+    stopping = Drain(server, link, drain.delay) if server is not None and server.config is config else None
+    if config.http == "auto" and not config.http2:
+        config.http_protocol_class = EdgeProtocol
+    elif not issubclass(config.http_protocol_class, EdgeProtocol):
+        log.warning(
+            "--http %s: limits and deadlines of the client's side (LB_EDGE__*) are not in force, trailers are added to "
+            "the request's fields, and what is refused below the app is not logged",
+            config.http if isinstance(config.http, str) else config.http_protocol_class.__name__,
+        )
+    if config.timeout_keep_alive != UVICORN_KEEP_ALIVE:
+        link.settings = link.settings.model_copy(update={"keep_alive": float(config.timeout_keep_alive)})
+    return Adopted(config, certificate, stopping)
+
+
+def config_of(receive: Callable[..., Any]) -> Config | None:
+    """The configuration of the uvicorn whose lifespan *receive* this is, also behind its trace logging; else None."""
+    candidates = [receive, *(cell.cell_contents for cell in getattr(receive, "__closure__", None) or ())]
+    for candidate in candidates:
+        owner = getattr(candidate, "__self__", None)
+        if isinstance(owner, LifespanOn):
+            return owner.config
+    return None
+
+
+def _headers(config: Config) -> None:
+    """No word of a client is taken for its address, and no Date and Server beside the backend's."""
+    config.proxy_headers = False
+    app: Any = config.loaded_app
+    if isinstance(app, ProxyHeadersMiddleware):
+        config.loaded_app = app.app
+    config.date_header = config.server_header = False
+    config.encoded_headers = [field for field in config.encoded_headers if field != (b"server", b"uvicorn")]
+
+
+def _tls(config: Config, tls: TlsSettings) -> Callable[[], Awaitable[None]] | None:
+    context = config.ssl
+    assert context is not None
+    policy(context, suites=config.ssl_ciphers or SUITES)
+    if config.ssl_certfile is None or not tls.reload_interval:
+        return None
+    files = (config.ssl_certfile, config.ssl_keyfile, config.ssl_keyfile_password)
+    return partial(Certificate(context, *files).watch, tls.reload_interval)

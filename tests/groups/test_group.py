@@ -1,0 +1,146 @@
+"""What answers for a group."""
+
+from typing import Any
+
+import pytest
+
+from app.domain.errors import BadRequest, RateLimited
+from app.domain.exchange import Exchange
+from app.engine.asgi import Message, Receive, Scope, Send
+from app.engine.state.memory import MemoryState
+from app.groups.answers import FixedResponse, Redirect
+from app.groups.group import build_group, problems
+from app.middleware.rate_limit import Limiter, RateLimit
+from settings.groups import GroupSettings, RewriteSettings
+from settings.limits import LimitSettings
+from settings.units import Rate
+
+
+async def forwarder(scope: Scope, receive: Receive, send: Send) -> None:
+    scope["seen"] = True
+
+
+def build(limiters: dict[str, Limiter] | None = None, **settings: Any) -> Any:
+    return build_group("g", GroupSettings(**settings), forwarder_factory=lambda *_: forwarder, limiters=limiters or {})
+
+
+async def ask(
+    app: Any, raw_path: bytes = b"/", query: bytes = b"", method: str = "GET", host: str = "example.org"
+) -> list[Message]:
+    sent: list[Message] = []
+    exchange = Exchange(0.0, "192.0.2.1", "http", method, host, raw_path.decode("latin-1"))
+    scope = {"type": "http", "method": method, "raw_path": raw_path, "query_string": query, "headers": []}
+
+    async def receive() -> Message:
+        raise AssertionError("nobody asks for the body")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app({**scope, "lb.exchange": exchange}, receive, send)
+    if sent:
+        assert sent[0]["status"] == exchange.status
+    return sent
+
+
+def values(message: Message, name: bytes) -> list[bytes]:
+    return [value for key, value in message["headers"] if key == name]
+
+
+def test_a_group_with_a_pool_forwards_and_has_nothing_around_it() -> None:
+    """What is off is not in the stack."""
+    made: list[tuple[str, GroupSettings]] = []
+    settings = GroupSettings(pool="p", limit="off")
+
+    def factory(name: str, given: GroupSettings) -> Any:
+        made.append((name, given))
+        return forwarder
+
+    assert forwarder is build_group("g", settings, forwarder_factory=factory, limiters={})
+    assert [("g", settings)] == made
+
+
+async def test_a_group_with_a_limit_asks_the_named_limiter() -> None:
+    limiter = Limiter("few", LimitSettings(kind="token_bucket", rate=Rate(1, 60.0)), MemoryState())
+    one, two = (
+        build({"few": limiter}, pool="p", limit="few"),
+        build({"few": limiter}, respond={"body": "x"}, limit="few"),
+    )
+    assert isinstance(one, RateLimit)
+
+    await ask(one)
+    with pytest.raises(RateLimited):
+        await ask(two)
+
+
+@pytest.mark.parametrize(
+    ("settings", "location"),
+    [
+        ({"redirect": {"to": "https://{host}{path}{query}"}}, b"https://example.org/old/a%20b?x=1"),
+        ({"redirect": {"to": "https://new.example{path}"}, "strip_prefix": True}, b"https://new.example/a%20b"),
+    ],
+)
+async def test_a_redirect_leads_on(settings: dict[str, Any], location: bytes) -> None:
+    app = build(path="/old", **settings)
+    assert isinstance(app, Redirect)
+
+    start, body = await ask(app, b"/old/a%20b", b"x=1")
+
+    assert start["status"] == 308
+    assert [location] == values(start, b"location")
+    assert body["body"] == b""
+
+
+async def test_a_redirect_to_a_host_that_is_none_is_refused() -> None:
+    with pytest.raises(BadRequest):
+        await ask(build(redirect={"to": "https://{host}/"}), host="a\r\nb")
+
+
+async def test_a_fixed_response_is_given_whole() -> None:
+    app = build(respond={"status": 403, "body": "nein, ü", "content_type": "text/x"})
+    assert isinstance(app, FixedResponse)
+
+    start, body = await ask(app)
+
+    assert (403, "nein, ü".encode()) == (start["status"], body["body"])
+    assert values(start, b"content-type") == [b"text/x"]
+
+
+async def test_a_response_without_a_body_has_no_type() -> None:
+    start, body = await ask(build(respond={"status": 204}))
+
+    assert (start["status"], body["body"], values(start, b"content-type")) == (204, b"", [])
+
+
+@pytest.mark.parametrize("answer", [{"redirect": {"to": "/x"}}, {"respond": {"body": "x"}}])
+async def test_the_fields_of_its_own_answers_are_changed_too(answer: dict[str, Any]) -> None:
+    start, _ = await ask(build(**answer, response_headers={"set": {"Cache-Control": "no-store"}}))
+
+    assert values(start, b"cache-control") == [b"no-store"]
+
+
+def test_groups_that_can_be_built_have_no_problems() -> None:
+    groups = {"a": GroupSettings(pool="p"), "b": GroupSettings(redirect={"to": "/x"}), "c": GroupSettings(respond={})}
+
+    assert list(problems(groups)) == []
+
+
+def test_every_problem_is_found_and_has_its_place() -> None:
+    groups = {
+        "a": GroupSettings(
+            pool="p",
+            path="/%2e%2e",
+            rewrite=RewriteSettings(pattern="x", to="/$1"),
+            request_headers={"remove": ["Host"]},
+            response_headers={"add": {"Host": "x"}},
+        ),
+        "b": GroupSettings(redirect={"to": "//evil.example"}),
+    }
+
+    assert [path for path, _ in problems(groups)] == [
+        ("groups", "a", "path"),
+        ("groups", "a", "rewrite", "to"),
+        ("groups", "a", "request_headers"),
+        ("groups", "a", "response_headers"),
+        ("groups", "b", "redirect", "to"),
+    ]
