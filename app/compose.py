@@ -14,7 +14,6 @@ from app.domain.fields import FieldRules
 from app.domain.forwarded import ForwardedRule
 from app.domain.request_head import RequestHeadRule
 from app.domain.rewrite import Target
-from app.domain.routing import RouteTable
 from app.edge.link import Link
 from app.engine.client import Client
 from app.engine.forward import Forwarder
@@ -37,6 +36,7 @@ from app.middleware.hsts import Hsts
 from app.middleware.observe import Observe
 from app.middleware.rate_limit import Limiter, RateLimit
 from app.middleware.rescue import Rescue
+from app.plan import plan
 from app.planes import Planes
 
 if TYPE_CHECKING:
@@ -49,10 +49,9 @@ def create_app(settings: Settings) -> Planes:
     """The app that *settings* describe; nothing runs before its lifespan.
 
     Raises:
-        ValueError: a kind or its options are wrong, a group cannot be built.
-
-        OSError, ssl.SSLError: a file of authorities cannot be read.
+        SettingsError: something that is asked for cannot be made.
     """
+    table = plan(settings)
     rng = Random()
 
     # The backends, and the way to them
@@ -96,7 +95,6 @@ def create_app(settings: Settings) -> Planes:
         name: build_group(name, group, forwarder_factory=forwarder, limiters=limiters)
         for name, group in settings.groups.items()
     }
-    table = RouteTable.build(settings.groups)
     gateway = Gateway(table, groups, settings.edge.encoded_slash)
 
     # The data plane, from the inside out; what is off is not there

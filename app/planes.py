@@ -24,15 +24,13 @@ class Planes(Starlette):
     ) -> None:
         super().__init__(routes=routes, lifespan=lifespan)
         self._data = data
-        self._prefix = prefix
         self._below = prefix + "/"
         self.lifespan_receive: Receive | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
         if scope["type"] == "http":
-            path: str = scope["path"]
-            if not path.startswith(self._below) and path != self._prefix:
+            if not scope["path"].startswith(self._below):
                 await self._data(scope, receive, send)
                 return
         elif scope["type"] == "websocket":

@@ -53,7 +53,7 @@ def problems(error: ValidationError, sources: Sequence[Source]) -> Iterator[Prob
             value = "" if cause.at else shown(place, detail["input"])
             yield _problem((*place, *cause.at), cause.message, cause.fix, sources, value)
         else:
-            yield _problem(place, *_meaning(place, detail), sources, shown(place, detail["input"]))
+            yield _problem(place, *meaning(place, detail), sources, shown(place, detail["input"]))
 
 
 def locate(place: Place, sources: Sequence[Source]) -> str:
@@ -91,7 +91,8 @@ def _problem(place: Place, message: str, fix: str, sources: Sequence[Source], va
     return Problem(path, locate(place, sources), f"{message}: {value}" if value else message, fix)
 
 
-def _meaning(place: Place, detail: ErrorDetails) -> tuple[str, str]:
+def meaning(place: Place, detail: ErrorDetails) -> tuple[str, str]:
+    """What *detail* says is wrong at *place*, and what to write instead."""
     ctx: dict[str, Any] = detail.get("ctx", {})
     if detail["type"] == "extra_forbidden":
         return "there is no such setting", _instead(place)
@@ -107,6 +108,8 @@ def _meaning(place: Place, detail: ErrorDetails) -> tuple[str, str]:
 def _instead(place: Place) -> str:
     """What to write for a key that is not known: the nearest here, or the place that has a key of that name."""
     key, shape = str(place[-1]), ROOT.walk(place[:-1])
+    if shape is not None and shape.choice:
+        return "remove it: the kind has no such option"
     known = shape.keys() if shape is not None else ()
     near = did_you_mean(key, known)
     if near:

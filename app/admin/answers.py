@@ -57,7 +57,9 @@ class Problems:
         try:
             await self._app(scope, receive, watched)
         except HTTPException as error:
-            answer = Problem(error.status_code, error.detail, error.headers)
+            missing = error.status_code == HTTPStatus.NOT_FOUND
+            detail = f"the control plane has no {scope['path']}" if missing else error.detail
+            answer = Problem(error.status_code, detail, error.headers)
         except Exception:
             if started:
                 raise

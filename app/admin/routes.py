@@ -7,7 +7,7 @@ from time import monotonic
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, Router
 
 from app.admin import views
 from app.admin.answers import FIELDS, Json, Problem, Problems
@@ -42,16 +42,12 @@ def routes(control: Control) -> list[BaseRoute]:
     async def metrics(_: Request) -> Response:
         return Response(control.metrics_text(), headers={**FIELDS, "content-type": METRICS_TYPE})
 
-    async def unknown(request: Request) -> Response:
-        return Problem(404, f"the control plane has no {request.url.path}")
-
     found: list[BaseRoute] = [Route("/live", live), Route("/ready", ready)]
     token = control.settings.admin.token
     if token is not None:
         guard = [Middleware(AdminToken, token=token.get_secret_value())]
         secured = {"/config": config, "/pools": pools, "/routes": groups, "/metrics": metrics}
         found += [Route(path, endpoint, middleware=guard) for path, endpoint in secured.items()]
-    every = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-    found.append(Route("/{path:path}", unknown, methods=every))
     prefix = control.settings.admin.prefix
-    return [Mount(prefix, routes=found, middleware=[Middleware(Problems)], name="admin")]
+    router = Router(found, redirect_slashes=False)  # raises HTTPException for what it does not have
+    return [Mount(prefix, app=router, middleware=[Middleware(Problems)], name="admin")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from app.cli.plan import plan
+from app.plan import plan
 from app.cli.reading import add_config, read, say, warn
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.admin import views
-from app.cli.plan import plan
+from app.plan import plan
 from app.cli.reading import add_config, read, say
 
 _TITLES = ("GROUP", "PRIORITY", "HOST", "PATH", "MATCH", "CONDITIONS", "ANSWER", "LIMIT")

@@ -142,7 +142,7 @@ class TokenBucket(Rule):
     def take(self, kept: float, now: float) -> tuple[float, Decision]:
         """Spend one token: see `Rule.take`."""
         arrival = now * self._rate
-        after = (kept if kept > arrival else arrival) + 1.0  # noqa: FURB136  twice as quick as max()
+        after = (kept if kept > arrival else arrival) + 1.0
         spent = after - arrival
         if spent > self._limit:
             wait = round((spent - self.quota) / self._rate, 6)

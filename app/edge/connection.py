@@ -113,7 +113,10 @@ class Connection(asyncio.Protocol):
         """It has caught up."""
         drained, self.drained = self.drained, None
         if drained is not None:
-            self.write_deadline = NEVER
+            if self.transport.is_closing():  # the rest has to be read too
+                self._await_writing()
+            else:
+                self.write_deadline = NEVER
             if not drained.done():
                 drained.set_result(None)
 

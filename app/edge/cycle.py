@@ -44,6 +44,8 @@ class Cycle:
     """One request and its response on a connection.
 
     Attributes:
+        target: the request target in origin form, as sent.
+
         keep_alive: another request may follow on this connection.
 
         complete: the response is written to its end.
@@ -55,13 +57,15 @@ class Cycle:
 
     __slots__ = (
         "_chunks", "_connection", "_expects", "_framing", "_head", "_head_only", "_http11", "_left", "_more",
-        "_problem", "_size", "_stage", "_waiter", "_watcher", "body_done", "complete", "gone", "keep_alive", "task",
+        "_problem", "_size", "_stage", "_waiter", "_watcher", "body_done", "complete", "gone", "keep_alive",
+        "target", "task",
     )  # fmt: skip
 
     def __init__(
-        self, connection: EdgeProtocol, head_only: bool, http11: bool, keep_alive: bool, expects: bool
+        self, connection: EdgeProtocol, target: bytes, head_only: bool, http11: bool, keep_alive: bool, expects: bool
     ) -> None:
         self._connection = connection
+        self.target = target
         self._head_only = head_only
         self._http11 = http11
         self._expects = expects
@@ -110,6 +114,11 @@ class Cycle:
         connection.completed(self)
 
     # What the app calls...
+
+    @property
+    def ready(self) -> bool:
+        """Whether `receive` would return, or raise, at once."""
+        return bool(self._chunks or self.body_done or self.gone or self._problem)
 
     async def receive(self) -> Message:
         """The next piece of the request body, then `http.disconnect`.
@@ -178,6 +187,8 @@ class Cycle:
             connection.transport.write(self._flush())
         self.gone = True
         self._watcher = None
+        if self._waiter is not None:
+            self._wake()
         connection.cut(reset=self._stage == _BODY and self._framing == _CLOSE_DELIMITED)
 
     # What the connection calls...

@@ -11,7 +11,8 @@ What is being read, as a state machine; the response has its own in `cycle`:
     deadline    IDLE keep_alive (header_timeout for the first request), HEAD header_timeout, BODY body_timeout while the
                 app waits, DEAF the lingering close. None while an exchange runs whose request is complete.
 
-Requests that come before the response is complete wait in order; a refusal waits behind them.
+Requests that come before the response is complete wait in order; a refusal waits behind them. The module is longer than
+most so that all transitions stand in one file.
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
+PIPELINED = 8
+"""Requests that may wait for their turn while we still read, and so see that the client has gone."""
 MAX_PIPELINED = 64
-"""Requests that may wait for their turn; the last of them is answered with `connection: close`."""
+"""Those of one piece may be more; the last of so many is answered with `connection: close`."""
 CHUNK_OVERHEAD = 24
 """Bytes that a chunk may need beside its data: a 64 bit size and two line ends, with something to spare."""
 STOPPING = 1.0
@@ -209,6 +212,7 @@ class EdgeProtocol(Connection):
                 authority, path, query = split_target(url, method)
                 if authority is not None:
                     headers = with_host(headers, authority)
+                url = path + b"?" + query if query else path
             muted = framing.upgrade != b"" and self._ignore_upgrade(framing, http11)
             limit = self._limit_concurrency
             if limit is not None and (len(self.server_state.connections) > limit or len(self.tasks) >= limit):
@@ -225,6 +229,7 @@ class EdgeProtocol(Connection):
             self._headers = []  # the trailers' place: the scope's list is finished
         cycle = self._reading = Cycle(
             self,
+            url,
             method == b"HEAD",
             http11,
             http11 and not self._stopping and parser.should_keep_alive(),
@@ -252,7 +257,8 @@ class EdgeProtocol(Connection):
             self._begin(cycle, scope)
         else:
             self._queue.append((cycle, scope))
-            self.pause_reading()
+            if len(self._queue) >= PIPELINED:
+                self.pause_reading()
             if len(self._queue) == MAX_PIPELINED:
                 cycle.keep_alive = False
 
@@ -285,8 +291,8 @@ class EdgeProtocol(Connection):
         self.read_deadline = self.loop.time() + self.settings.body_timeout
 
     def resume_reading(self) -> None:
-        """Let the client go on, unless requests of its wait already."""
-        if self._reading_paused and not self._queue:
+        """Let the client go on, unless many of its requests wait already."""
+        if self._reading_paused and len(self._queue) < PIPELINED:
             super().resume_reading()
 
     def completed(self, cycle: Cycle) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
+from urllib.parse import quote
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -14,7 +15,17 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class ClientConnection(Protocol):
-    """The client's connection, for the length of one exchange: what `EdgeProtocol` offers as `lb.edge`."""
+    """The client's connection, for the length of one exchange: what `EdgeProtocol` offers as `lb.edge`.
+
+    Attributes:
+        target: the request target in origin form, as sent.
+    """
+
+    target: bytes
+
+    @property
+    def ready(self) -> bool:
+        """Whether `receive` has something of the request body to return at once."""
 
     def watch(self, gone: Callable[[], None] | None) -> None:
         """Call *gone* once, as soon as the client has gone; None stops watching."""
@@ -26,7 +37,12 @@ class ClientConnection(Protocol):
 class PlainConnection:
     """The same over nothing but ASGI, under another server: a task waits for `http.disconnect`."""
 
-    def __init__(self, receive: Receive) -> None:
+    ready = False
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode("ascii")
+        query: bytes = scope["query_string"]
+        self.target = b"%b?%b" % (raw, query) if query else raw
         self._receive = receive
         self._task: asyncio.Task[None] | None = None
 
@@ -52,4 +68,4 @@ def connection_of(scope: Scope, receive: Receive) -> ClientConnection:
     """The client's connection of this exchange."""
     extensions = scope.get("extensions")
     edge: ClientConnection | None = extensions.get("lb.edge") if extensions else None
-    return PlainConnection(receive) if edge is None else edge
+    return PlainConnection(scope, receive) if edge is None else edge

@@ -80,20 +80,20 @@ class Forwarder:
         response: UpstreamResponse | None = None
         try:
             method: str = scope["method"]
-            target: bytes = scope.get("raw_path") or exchange.path.encode("latin-1")
+            target = watched.target
             if self._target is not None:
-                target = self._target.apply(target)
-            if query := scope["query_string"]:
-                target = b"%b?%b" % (target, query)
+                path, mark, query = target.partition(b"?")
+                target = self._target.apply(path) + mark + query
             if self._own_host or not host:
                 host = backend.authority
             wire = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method.encode(), target, host, lines)
             body: Body | None = None
             if length:
                 body = Body(receive, exchange, chunked=length == CHUNKED, limit=self._max_body)
-                wire += await body.take()
-                if body.complete:
-                    body = None
+                if watched.ready:  # a small body leaves with the head, in one write
+                    wire += await body.take()
+                    if body.complete:
+                        body = None
             request = UpstreamRequest(
                 method,
                 attempt,

@@ -111,6 +111,8 @@ def main() -> int:
 
     figures = report.summary(rounds, reference)
     print(report.table(figures, reference))
+    to_others = report.ratios(rounds, "l7lb") if "l7lb" in rounds else {}
+    print("\nCPU of l7lb to that of", ", ".join(f"{other}: {ratio:.3g}" for other, ratio in to_others.items()))
     conditions = {key: getattr(asked, key) for key in ("rounds", "requests", "connections", "tls")}
     told = {
         "machine": report.machine(),
@@ -118,6 +120,7 @@ def main() -> int:
         "conditions": conditions,
         "versions": {peer.name: peer.version for peer in peers},
         "figures": figures,
+        "l7lb_to": to_others,
         "rss_kib": memory,
     }
     print(f"\n{told['machine']}, {conditions}")

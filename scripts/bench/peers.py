@@ -160,7 +160,7 @@ def uvicorn(site: Site, name: str, app: str, env: dict[str, str], *flags: str, s
 
 def naive(site: Site) -> Peer:
     url = f"http://127.0.0.1:{site.backend}"
-    return uvicorn(site, "naive", "scripts.bench.naive:app", {"BENCH_BACKEND": url}, "--no-access-log", share=0.1)
+    return uvicorn(site, "naive", "scripts.bench.naive:app", {"BENCH_BACKEND": url}, "--no-access-log", share=0.5)
 
 
 def l7lb(site: Site) -> Peer:

@@ -47,6 +47,16 @@ def summary(rounds: Rounds, reference: str) -> dict[str, dict[str, Any]]:
     return figures
 
 
+def ratios(rounds: Rounds, name: str) -> dict[str, float]:
+    """The CPU a request of *name* as a multiple of each other's, the median of that in each round."""
+    mine = [one.cpu_us for one in rounds[name]]
+    return {
+        other: statistics.median(one / of.cpu_us for one, of in zip(mine, slices, strict=True))
+        for other, slices in rounds.items()
+        if other != name
+    }
+
+
 def table(figures: dict[str, dict[str, Any]], reference: str) -> str:
     """The same for people."""
     head = f"{'proxy':12} {'CPU us/request':>22} {'times ' + reference:>22}"

@@ -238,7 +238,7 @@ async def test_what_breaks_after_its_start_is_cut() -> None:
 
 @pytest.mark.parametrize("replaced", ["settings", "route_table"])
 async def test_what_is_replaced_is_shown(plane: Plane, replaced: str) -> None:
-    said = Settings(groups={"only": {"respond": {}}})
+    said = Settings(groups={"only": {"respond": {}}}, admin={"token": TOKEN})
     plane.control.settings, plane.control.route_table = said, RouteTable.build(said.groups)
 
     found = (await plane.ask("/-/routes" if replaced == "route_table" else "/-/config", headers=BEARER)).json()

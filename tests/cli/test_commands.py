@@ -57,10 +57,9 @@ def test_check_prints_every_problem(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert main(["check"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines() == [
-        'error: LB_EDGE__MAX_HEADERS: edge.max_headers: too small: "0"; write at least 1',
-        'error: LB_INITIAL_GRACE: initial_grace: not a duration: "10"; '
-        'write one with its unit, such as "250ms", "5s" or "1m30s"',
+    assert [line.split("; ")[0] for line in err.splitlines()] == [
+        'error: LB_EDGE__MAX_HEADERS: edge.max_headers: too small: "0"',
+        'error: LB_INITIAL_GRACE: initial_grace: not a duration: "10"',
     ]
 
 
@@ -73,10 +72,19 @@ def test_check_warns_of_unknown_variables(monkeypatch: pytest.MonkeyPatch, capsy
 
 # What only the parts that use a setting know.
 UNBUILDABLE = [
-    ({"LB_POOLS__A__STRATEGY": "round_robbin"}, "LB_POOLS__A__STRATEGY: pools.a.strategy: unknown kind 'round_robbin'", "round_robin"),
-    ({"LB_POOLS__A__STRATEGY__CHOICES": "3", "LB_POOLS__A__STRATEGY": "first"}, "pools.a.strategy: ", "choices"),
-    ({"LB_GROUPS__APIA__REWRITE": '{"pattern": "a", "to": "/\\\\7"}'}, "LB_GROUPS__APIA__REWRITE: groups.apia.rewrite.to: ", "pattern"),
-    ({"LB_GROUPS__APIA__REQUEST_HEADERS__SET": "content-length=1"}, "LB_GROUPS__APIA__REQUEST_HEADERS__SET: groups.apia.request_headers", "leave it out"),
+    ({"LB_POOLS__A__STRATEGY": "round_robbin"}, "LB_POOLS__A__STRATEGY: pools.a.strategy: unknown kind", "round_robin"),
+    (
+        {"LB_POOLS__A__STRATEGY__KIND": "first", "LB_POOLS__A__STRATEGY__X": "3"},
+        "LB_POOLS__A__STRATEGY__X: pools.a.strategy.x: ", "remove it",
+    ),
+    (
+        {"LB_GROUPS__APIA__REWRITE": '{"pattern": "a", "to": "/\\\\7"}'},
+        "LB_GROUPS__APIA__REWRITE: groups.apia.rewrite.to: ", "pattern",
+    ),
+    (
+        {"LB_GROUPS__APIA__REQUEST_HEADERS__SET": "content-length=1"},
+        "LB_GROUPS__APIA__REQUEST_HEADERS__SET: groups.apia.request_headers", "leave it out",
+    ),
     ({"LB_GROUPS__R__REDIRECT__TO": "{nope}"}, "LB_GROUPS__R__REDIRECT__TO: groups.r.redirect.to: ", "nope"),
 ]  # fmt: skip
 

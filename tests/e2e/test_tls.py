@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import tls
-from tests.support.backend import Backend
+from tests.support.backend import Backend, send, stall
 from tests.support.raw import Client, request
 from tests.support.server import Balancer, pool
 from tests.support.tls import Certificate
@@ -157,7 +157,7 @@ def test_backends_over_tls(tmp_path: Path) -> None:
 
 
 def test_a_backend_that_does_not_speak_tls(start) -> None:
-    plain = start()
+    plain = start(send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), stall)
     with Balancer({"LB_ROUTES": "/=main", **pool("main", backends=f"https://127.0.0.1:{plain.port}")}) as balancer:
         response = balancer.get("/")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.edge.protocol import MAX_PIPELINED
+from app.edge.protocol import MAX_PIPELINED, PIPELINED
 from tests.edge.harness import GET, Edge, early, statuses, waits
 
 HOST = b"GET / HTTP/1.1\r\nHost: a\r\n"
@@ -90,7 +90,7 @@ REFUSED = {
 @pytest.mark.parametrize("pieces", ["whole", "byte by byte"])
 @pytest.mark.parametrize("name", REFUSED)
 async def test_refuses(name: str, pieces: str) -> None:
-    """Refused however the bytes come: a short answer, told to the observer, nothing to the app, and the connection ends."""
+    """However the bytes come: a short answer, told to the observer, nothing to the app, and the connection ends."""
     data, status = REFUSED[name]
     edge = Edge(early)
     for piece in [data] if pieces == "whole" else [data[i : i + 1] for i in range(len(data))]:
@@ -177,11 +177,13 @@ async def test_root_path_stands_before_the_path() -> None:
         (b"http://[::1]:80/", b"[::1]:80", b"/", b""),
     ],
 )
-async def test_authority_of_an_absolute_target_is_the_host(target: bytes, host: bytes, path: bytes, query: bytes) -> None:
+async def test_the_authority_of_an_absolute_target_is_the_host(
+    target: bytes, host: bytes, path: bytes, query: bytes
+) -> None:
     edge = Edge()
     assert statuses(await edge.feed(b"GET " + target + b" HTTP/1.1\r\nX: 1\r\nHost: a\r\n\r\n")) == [200]
     (scope,) = edge.app.scopes
-    assert [(b"x", b"1"), (b"host", host)] == scope["headers"]
+    assert scope["headers"] == [(b"x", b"1"), (b"host", host)]
     assert (path, query) == (scope["raw_path"], scope["query_string"])
 
 
@@ -313,7 +315,7 @@ class TestPipelining:
 
     async def test_reading_waits_while_requests_wait(self) -> None:
         edge = Edge(waits)
-        await edge.feed(GET)
+        await edge.feed(*[GET] * PIPELINED)
         assert not edge.transport.paused
         await edge.feed(GET)
         assert edge.transport.paused
@@ -329,7 +331,8 @@ class TestPipelining:
 
     async def test_an_error_in_the_middle_is_answered_in_its_turn(self) -> None:
         edge = Edge()
-        answer = await edge.feed(GET + b"POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi" + b"BAD\r\n\r\n" + GET)
+        second = b"POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
+        answer = await edge.feed(GET + second + b"BAD\r\n\r\n" + GET)
         assert statuses(answer) == [200, 200, 400]
         assert edge.app.paths == ["/", "/2"]
         assert [exchange.status for exchange in edge.refused] == [400]

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from scripts.bench.processes import cpu_ns, tree
-from scripts.bench.report import quartiles, summary, table
+from scripts.bench.report import quartiles, ratios, summary, table
 from scripts.bench.slices import Slice, reading
 
 SAID = """
@@ -28,6 +28,7 @@ def test_the_ratio_is_taken_in_each_round_and_then_the_median() -> None:
     figures = summary(rounds, "nginx")
     assert figures["l7lb"]["ratio"]["median"] == 2.0
     assert figures["l7lb"]["cpu_us"]["median"] == 60
+    assert ratios(rounds, "l7lb") == {"nginx": 2.0}
     assert figures["nginx"]["ratio"] == {"q1": 1.0, "median": 1.0, "q3": 1.0}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
-from app.cli.plan import plan
+from app.plan import plan
 from settings import Settings, schema
 from settings.load import load
 from settings.shape import Shape, variable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -55,7 +56,9 @@ class Balancer:
             [*command, *flags, *(certificate.flags if certificate else ())],
             cwd=ROOT, env={**clean, "LB_DRAIN__DELAY": "0", **settings}, stdin=subprocess.DEVNULL,
             stdout=stdout, stderr=subprocess.PIPE, text=True, errors="backslashreplace", bufsize=1,
+            start_new_session=True,
         )  # fmt: skip
+        self._told = False
         self.lines: list[str] = []
         self.errors: list[str] = []
         self._readers = [_read(self.process.stderr, self.errors)]
@@ -64,20 +67,28 @@ class Balancer:
         try:
             self.address: Address = until(self._listening, "the listener", within=20)
             if ready:
-                until(lambda: self.get("/-/ready").status == 200, "readiness", within=20)
+                until(self._is_ready, "readiness", within=20)
         except BaseException:
             self.kill()
             print("".join(self.errors), file=sys.stderr)
             raise
 
     def _listening(self) -> Address | None:
-        assert self.process.poll() is None, f"it ended with {self.process.returncode}: {''.join(self.errors)}"
+        if self.process.poll() is not None:
+            self._readers[0].join(5)
+            raise AssertionError(f"it ended with {self.process.returncode}: {self.stderr}")
         for line in self.errors:
             if found := re.search(r"running on https?://[^:]+:(\d+)", line):
                 return "127.0.0.1", int(found[1])
-            if found := re.search(r"running on unix socket (\S+)", line):
+            if found := re.search(r"running on unix(?: socket |:)(\S+)", line):
                 return found[1]
         return None
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.get("/-/ready").status == 200
+        except ConnectionRefusedError:  # a supervisor says where it will listen before its workers do
+            return False
 
     def __enter__(self) -> Self:
         return self
@@ -135,10 +146,11 @@ class Balancer:
     def terminate(self) -> None:
         """SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
+        self._told = True
 
     def stop(self, *, within: float = 20.0) -> int:
-        """SIGTERM, and its exit status; killed and failed when it takes longer than *within* seconds."""
-        if self.process.poll() is None:
+        """SIGTERM unless it was told already, and its exit status; killed and failed when it takes over *within* s."""
+        if self.process.poll() is None and not self._told:
             self.terminate()
         return self.wait(within=within)
 
@@ -153,8 +165,9 @@ class Balancer:
         return status
 
     def kill(self) -> None:
-        """SIGKILL, for a test that has failed already."""
-        self.process.kill()
+        """SIGKILL to it and its workers, for a test that has failed already."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self._close()
 

@@ -30,8 +30,8 @@ from app.domain.headers import Fields, response_head
 if TYPE_CHECKING:
     from app.engine.transport.connections import Connections
 
-HIGH_WATER = 256 * 1024
-"""Response bytes that may wait for the client before the backend is paused."""
+HIGH_WATER = 128 * 1024
+"""Response bytes that may wait for the client before the backend is paused; one read can bring 256 KiB."""
 MAX_INTERIM = 32
 """1xx responses before one final response."""
 
@@ -147,9 +147,6 @@ class Connection(asyncio.Protocol):
             return b""
         self._chunks = []
         self._size = 0
-        if self._paused and not self.done:
-            self._paused = False
-            self.transport.resume_reading()
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     @property
@@ -162,8 +159,11 @@ class Connection(asyncio.Protocol):
         while not self._chunks and not self.done:
             if self.error is not None:
                 raise self.error
+            if self._paused:  # not before: what the client has not taken yet is enough to wait in memory
+                self._paused = False
+                self.transport.resume_reading()
             deadline = now + self.idle_timeout
-            self.deadline = min(self._until, deadline)
+            self.deadline = deadline if deadline < self._until else self._until
             self._waiter = self.loop.create_future()
             await self._waiter
         self.deadline = self._until  # while the client takes this piece, the backend is not on the clock
@@ -176,7 +176,7 @@ class Connection(asyncio.Protocol):
         self.transport.write(piece)
         if not self._writable:
             deadline = now + self.idle_timeout
-            self.deadline = min(self._until, deadline)
+            self.deadline = deadline if deadline < self._until else self._until
             self._drained = self.loop.create_future()
             await self._drained
             self.deadline = self._until
@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
         """The request is sent whole: from now on the response is due."""
         self.uploading = False
         if not self.head_done:
-            self.deadline = min(self._until, deadline)
+            self.deadline = deadline if deadline < self._until else self._until
 
     def fail(self, error: ProxyError) -> None:
         """End the exchange from outside: whoever waits gets *error*, and the connection is cut."""

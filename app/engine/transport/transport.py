@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from app.domain.errors import ProxyError, StaleConnection
+from app.domain.errors import ConnectionTerminated, ProxyError, StaleConnection
 from app.engine.client import UpstreamRequest, UpstreamResponse
 from app.engine.transport.connections import Connections
 
@@ -125,6 +125,8 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         if request.error is not None:
             connection.close()
             raise request.error
+        if not connection.reusable:  # it closed, or spoke before it was asked, while it was handed over
+            raise ConnectionTerminated("the backend did not wait for the request", sent=False)
         return connection
 
     def _sweep(self) -> None:

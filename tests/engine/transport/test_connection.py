@@ -283,14 +283,18 @@ async def test_the_client_leaves() -> None:
 
 
 async def test_a_backend_that_is_quicker_than_the_client_is_paused() -> None:
-    """And read from again when the client has taken what waits."""
-    peer = Peer(max_header_bytes=65536).start()
+    """And read from again when the client has taken what waits, and wants more."""
+    peer = Peer().start()
     peer.connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
     while peer.wire.reading:
         peer.connection.data_received(b"x" * 65536)
 
-    assert HIGH_WATER < len(peer.connection.take()) <= HIGH_WATER + 65536
+    assert HIGH_WATER < len(await peer.connection.more(0.0)) <= HIGH_WATER + 65536
+    assert not peer.wire.reading
+    waiting = asyncio.ensure_future(peer.connection.more(0.0))
+    await asyncio.sleep(0)
     assert peer.wire.reading
+    waiting.cancel()
 
 
 async def test_a_client_that_is_quicker_than_the_backend_waits() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pydantic import ValidationError
+
 from app.domain.routing import RouteTable
 from app.domain.strategies import STRATEGIES
 from app.engine.transport import trust
 from app.groups.group import problems
+from settings.explain import meaning
 from settings.problems import Problem, SettingsError
 from settings.root import Settings
 from settings.shape import variable
@@ -27,6 +30,10 @@ def _problems(settings: Settings) -> Iterator[Problem]:
     for name, pool in settings.pools.items():
         try:
             STRATEGIES.options(pool.strategy)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                path = ("pools", name, "strategy", *map(str, detail["loc"]))
+                yield _problem(settings, path, *meaning(path, detail))
         except ValueError as error:
             message, _, hint = " ".join(str(error).split()).partition("; ")
             fix = hint or f"write one of {', '.join(STRATEGIES)}"

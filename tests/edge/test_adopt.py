@@ -1,0 +1,204 @@
+"""What the lifespan start-up makes of the uvicorn that runs it, and how that uvicorn then stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.lifespan.on import LifespanOn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from app.edge import drain as draining
+from app.edge.adopt import Adopted, adopt
+from app.edge.drain import Drain, running_server
+from app.edge.link import Link
+from app.edge.protocol import EdgeProtocol
+from settings.edge import EdgeSettings
+from settings.root import DrainSettings
+from settings.tls import TlsSettings
+from tests.support.tls import Certificate
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError("not called")
+
+
+def started(config: uvicorn.Config) -> LifespanOn:
+    """What uvicorn has when it calls our lifespan."""
+    config.load()
+    return LifespanOn(config)
+
+
+def config(**flags: Any) -> uvicorn.Config:
+    return uvicorn.Config(app, log_config=None, **flags)
+
+
+def adopted(given: uvicorn.Config, link: Link | None = None) -> Adopted | None:
+    settings: dict[str, Any] = {"drain": DrainSettings(grace=7.2), "tls": TlsSettings()}
+    return adopt(started(given).receive, link=link or Link(), **settings)
+
+
+async def test_the_plain_command_becomes_the_safe_one() -> None:
+    given = config()
+    assert adopted(given) is not None
+    assert given.http_protocol_class is EdgeProtocol
+    assert given.timeout_graceful_shutdown == 8
+    assert given.loaded_app is app  # no ProxyHeadersMiddleware around it
+    assert given.date_header is False
+    assert given.encoded_headers == []
+
+
+async def test_flags_are_left_alone() -> None:
+    given = config(http=H11Protocol, timeout_graceful_shutdown=3, headers=[("x-a", "1"), ("server", "me")])
+    link = Link()
+    adopted(given, link)
+    assert given.http_protocol_class is H11Protocol
+    assert given.timeout_graceful_shutdown == 3
+    assert given.encoded_headers == [(b"x-a", b"1"), (b"server", b"me")]
+    assert link.settings == EdgeSettings()
+
+
+async def test_keep_alive_by_flag() -> None:
+    link = Link(EdgeSettings(keep_alive=9.0))
+    adopted(config(timeout_keep_alive=17), link)
+    assert link.settings.keep_alive == 17.0
+    assert link.settings.max_headers == 100
+
+
+async def test_another_protocol_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "l7lb")
+    adopted(config(http="h11"))
+    assert ["--http h11" in message for message in caplog.messages] == [True]
+    adopted(config(http="app.edge.protocol:EdgeProtocol"))
+    assert len(caplog.messages) == 1
+
+
+async def test_another_server_is_told_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "l7lb")
+
+    async def receive() -> Any: ...
+
+    assert adopt(receive, link=Link(), drain=DrainSettings(), tls=TlsSettings()) is None
+    assert len(caplog.messages) == 1
+    assert "not uvicorn" in caplog.messages[0]
+
+
+async def test_behind_uvicorns_trace_logging() -> None:
+    """It wraps `receive`; adoption must not depend on the log level."""
+    lifespan = started(config())
+    theirs = lifespan.receive
+
+    async def receive() -> Any:
+        return await theirs()
+
+    assert adopt(receive, link=Link(), drain=DrainSettings(), tls=TlsSettings()) is not None
+
+
+async def test_uvicorn_is_still_the_one_we_know() -> None:
+    """Fails loudly when uvicorn changes what `adopt` reaches into."""
+    assert uvicorn.__version__.startswith("0.54.")
+    given = config()
+    lifespan = started(given)
+    assert lifespan.receive.__self__.config is given
+    for name in ("http_protocol_class", "loaded_app", "ssl", "encoded_headers", "date_header", "http", "http2",
+                 "timeout_graceful_shutdown", "timeout_keep_alive", "limit_concurrency", "root_path"):  # fmt: skip
+        assert hasattr(given, name)
+    server = uvicorn.Server(given)
+    assert (server.should_exit, server.server_state.connections, server.server_state.tasks) == (False, set(), set())
+
+
+async def test_tls_gets_the_policy_and_a_job(tmp_path: Path) -> None:
+    files = Certificate(tmp_path)
+    given = config(ssl_certfile=files.cert, ssl_keyfile=files.key)
+    result = adopted(given)
+    assert result is not None
+    assert result.certificate is not None
+    assert isinstance(given.ssl, ssl.SSLContext)
+    assert given.ssl.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert all("GCM" in suite["name"] or "CHACHA20" in suite["name"] for suite in given.ssl.get_ciphers())
+
+
+async def test_tls_suites_by_flag(tmp_path: Path) -> None:
+    files = Certificate(tmp_path)
+    given = config(ssl_certfile=files.cert, ssl_keyfile=files.key, ssl_ciphers="ECDHE+AESGCM")
+    adopted(given)
+    assert isinstance(given.ssl, ssl.SSLContext)
+    names = [suite["name"] for suite in given.ssl.get_ciphers()]
+    assert not [name for name in names if name.startswith("ECDHE-") and "GCM" not in name]
+
+
+class TestDrain:
+    @pytest.fixture
+    async def server(self) -> AsyncIterator[uvicorn.Server]:
+        """A uvicorn server that answers to the signals of this process, as it does while it serves."""
+        server = uvicorn.Server(config())
+        with server.capture_signals():
+            yield server
+            server._captured_signals.clear()
+
+    async def test_it_finds_its_server(self, server: uvicorn.Server) -> None:
+        assert running_server() is server
+
+    async def test_none_when_something_else_answers(self) -> None:
+        assert running_server() is None
+
+    async def test_sigterm_drains_and_then_exits(self, server: uvicorn.Server) -> None:
+        link = Link()
+        drain = Drain(server, link, delay=0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await self.until(lambda: link.draining)
+        assert not server.should_exit
+        await self.until(lambda: server.should_exit)
+        assert server._captured_signals == []  # so the exit status will be 0
+        drain.release()
+
+    @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+    async def test_a_second_signal_does_not_wait(self, server: uvicorn.Server, second: int) -> None:
+        link = Link()
+        drain = Drain(server, link, delay=3600.0)
+        task = asyncio.create_task(asyncio.sleep(3600))
+        server.server_state.tasks.add(task)  # type: ignore[arg-type]
+        os.kill(os.getpid(), signal.SIGTERM)
+        await self.until(lambda: link.draining)
+        os.kill(os.getpid(), second)
+        await self.until(lambda: server.should_exit)
+        assert server.config.timeout_graceful_shutdown == 0
+        await asyncio.wait({task})
+        assert task.cancelled()
+        drain.release()
+
+    async def test_a_worker_is_signalled_twice_by_nature(
+        self, server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By the service manager, which signals all, and by the supervisor."""
+        monkeypatch.setattr(draining.multiprocessing, "parent_process", lambda: "supervisor")
+        link = Link()
+        drain = Drain(server, link, delay=3600.0)
+        drain.signalled()
+        drain.signalled()
+        assert not server.should_exit
+        monkeypatch.setattr(draining, "ECHO", -1.0)
+        drain.signalled()
+        assert server.should_exit
+        drain.release()
+
+    async def test_release_gives_the_signals_back(self, server: uvicorn.Server) -> None:
+        drain = Drain(server, Link(), delay=3600.0)
+        drain.signalled()
+        drain.release()
+        assert signal.getsignal(signal.SIGTERM) == server.handle_exit
+        assert signal.getsignal(signal.SIGINT) == server.handle_exit
+
+    @staticmethod
+    async def until(condition: Any) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.005)
