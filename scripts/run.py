@@ -15,6 +15,7 @@ import errno
 import http.client
 import json
 import os
+import select
 import shlex
 import signal
 import socket
@@ -25,6 +26,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 POOLS = {"a": 2, "b": 3}  # name -> how many backends
@@ -39,6 +41,11 @@ class Refused(Exception):
 
 class Stopped(Exception):
     """Somebody wants us to stop."""
+
+
+def tell(text: str, stream: TextIO = sys.stdout) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone, which is a reason to stop, not to crash
+        print(text, file=stream, flush=True)
 
 
 def port(variable: str, default: int) -> int:
@@ -204,14 +211,17 @@ def demonstrate(processes: Processes) -> None:
     env = environment(demo_port)
     command = [str(Path(sys.executable).with_name("uvicorn")), "app.main:app", "--port", str(number)]
     command += ["--ssl-keyfile", ".run/key.pem", "--ssl-certfile", ".run/cert.pem"]
-    print("$", shlex.join([Path(command[0]).name, *command[1:]]), flush=True)
+    tell("$ " + shlex.join([Path(command[0]).name, *command[1:]]))
     processes.start("the balancer", command, env)
     wait_until(processes, "the balancer", balancer_ready(number, env))
 
-    print(invitation(number, demo_port), flush=True)
-    while True:
+    tell(invitation(number, demo_port))
+    terminal = select.poll()
+    if os.isatty(0):
+        terminal.register(0, 0)  # when it is closed only its first process gets SIGHUP, which may be make
+    while not terminal.poll(250):
         processes.check()
-        time.sleep(0.25)
+    raise Stopped
 
 
 def stop(number: int, frame: FrameType | None) -> None:
@@ -226,9 +236,9 @@ def main() -> int:
     try:
         demonstrate(processes)
     except Stopped:
-        print("\nstopping", flush=True)
+        tell("\nstopping")
     except (Refused, subprocess.CalledProcessError) as why:
-        print(f"make run: {why}", file=sys.stderr, flush=True)
+        tell(f"make run: {why}", sys.stderr)
         status = 1
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from app.plan import plan
 from app.cli.reading import add_config, read, say, warn
+from app.plan import plan
 
 
 def add_parser(subparsers: Any) -> None:

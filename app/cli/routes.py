@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.admin import views
-from app.plan import plan
 from app.cli.reading import add_config, read, say
+from app.plan import plan
 
 _TITLES = ("GROUP", "PRIORITY", "HOST", "PATH", "MATCH", "CONDITIONS", "ANSWER", "LIMIT")
 

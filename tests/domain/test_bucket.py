@@ -40,9 +40,14 @@ def test_a_full_bucket_gives_its_quota_and_no_more(rule: Rule) -> None:
 
     decisions = [bucket.take(1000.0) for _ in range(6)]
 
-    assert [
-        (d.allowed, d.remaining) for d in decisions
-    ] == [(True, 4), (True, 3), (True, 2), (True, 1), (True, 0), (False, 0)]
+    assert [(d.allowed, d.remaining) for d in decisions] == [
+        (True, 4),
+        (True, 3),
+        (True, 2),
+        (True, 1),
+        (True, 0),
+        (False, 0),
+    ]
 
 
 @every_rule

@@ -9,7 +9,15 @@ from app.domain.trace import accepted_request_id, new_request_id, new_traceparen
 
 @pytest.mark.parametrize(
     ("sent", "taken"),
-    [(b"abc-1", "abc-1"), (b"", ""), (b"a b", ""), (b"a\r\nb", ""), (b"\xe9", ""), (b"x" * 128, "x" * 128), (b"x" * 129, "")],
+    [
+        (b"abc-1", "abc-1"),
+        (b"", ""),
+        (b"a b", ""),
+        (b"a\r\nb", ""),
+        (b"\xe9", ""),
+        (b"x" * 128, "x" * 128),
+        (b"x" * 129, ""),
+    ],
 )
 def test_a_request_id_is_taken_when_it_is_harmless(sent: bytes, taken: str) -> None:
     """1 to 128 visible ASCII characters."""

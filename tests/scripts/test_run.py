@@ -110,6 +110,25 @@ def test_when_a_process_dies_everything_stops_and_says_so() -> None:
         assert not [taken for taken in (port, *range(demo_port, demo_port + BACKENDS)) if listens(taken)]
 
 
+@pytest.mark.e2e
+def test_closing_the_terminal_stops_everything() -> None:
+    """Only the first process of a terminal gets SIGHUP: under `ssh -t host make run` that is make, which waits."""
+    port, demo_port = free_ports(1), free_ports(BACKENDS)
+    ours, theirs = os.openpty()
+    env = os.environ | {"PORT": str(port), "DEMO_PORT": str(demo_port)}
+    command = [sys.executable, "scripts/run.py"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    ) as process:
+        os.close(theirs)
+        said = b""
+        while b"Ctrl-C stops everything" not in said:
+            said += os.read(ours, 4096)
+        os.close(ours)
+        assert process.wait(30) == 0
+    assert not [taken for taken in (port, *range(demo_port, demo_port + BACKENDS)) if listens(taken)]
+
+
 @pytest.mark.parametrize("variable", ["PORT", "DEMO_PORT"])
 def test_a_taken_port_is_named_with_the_variable_to_set(variable: str) -> None:
     first = free_ports(BACKENDS + 1)

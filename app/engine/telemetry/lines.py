@@ -16,7 +16,7 @@ Line = Callable[[Exchange, float], str]
 """Makes the line of an exchange, with its end, all ASCII; the second argument makes wall-clock time of monotonic."""
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # in any locale
-_UNSAFE = re.compile(r'[^!#-\[\]-~]')
+_UNSAFE = re.compile(r"[^!#-\[\]-~]")
 
 _JSON = (
     '{"time":"%s","client":%s,"method":%s,"scheme":%s,"host":%s,"path":%s,"status":%d,"bytes_in":%d,"bytes_out":%d,'

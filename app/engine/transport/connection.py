@@ -348,4 +348,3 @@ class Connection(asyncio.Protocol):
         self.done = True
         if self.uploading or not self._parser.should_keep_alive():
             self.reusable = False
-

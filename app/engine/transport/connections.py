@@ -37,7 +37,8 @@ class Connections:
 
     __slots__ = (
         "_addresses", "_host", "_idle", "_live", "_port", "_resolved", "_server_name", "_tls",
-        "connect_timeout", "idle_timeout", "keep_alive", "max_header_bytes", "max_headers", "response_timeout", "settings",
+        "connect_timeout", "idle_timeout", "keep_alive", "max_header_bytes", "max_headers", "response_timeout",
+        "settings",
     )  # fmt: skip
 
     def __init__(self, backend: Backend, pool: PoolSettings, live: set[Connection]) -> None:

@@ -56,7 +56,9 @@ class Peer:
 
     def __init__(self, **owner: Any) -> None:
         self.wire = Wire()
-        owned: Any = SimpleNamespace(**({"max_header_bytes": 65536, "max_headers": 200, "forget": lambda _: None} | owner))
+        owned: Any = SimpleNamespace(
+            **({"max_header_bytes": 65536, "max_headers": 200, "forget": lambda _: None} | owner)
+        )
         self.connection = Connection(owned, asyncio.get_running_loop())
         self.connection.connection_made(cast(asyncio.BaseTransport, self.wire))
 
@@ -101,7 +103,10 @@ async def test_a_response_byte_by_byte() -> None:
 @pytest.mark.parametrize(
     ("response", "reusable"),
     [
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1;x=y\r\nk\r\n0\r\nX-Trailer: 1\r\n\r\n", True),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1;x=y\r\nk\r\n0\r\nX-Trailer: 1\r\n\r\n",
+            True,
+        ),
         (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", False),
         (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", False),
         (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK, True),
@@ -180,7 +185,8 @@ async def test_a_broken_chunk_in_the_middle() -> None:
     peer = Peer().start()
 
     assert (
-        await error_of(peer, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n") is ResponseInvalid
+        await error_of(peer, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n")
+        is ResponseInvalid
     )
 
 

@@ -1,6 +1,7 @@
 """The transport against real backends: connections are kept, replaced when that is safe, and never mixed up."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
@@ -173,7 +174,7 @@ async def test_a_connection_that_is_not_made_in_time(line: Callable[..., Line]) 
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         port = full.getsockname()[1]
         queue = [socket.create_connection(("127.0.0.1", port), 0.2)]
-        with pytest.raises(OSError):
+        with contextlib.suppress(TimeoutError):
             while True:
                 queue.append(socket.create_connection(("127.0.0.1", port), 0.2))
         with pytest.raises(ConnectTimeout):
@@ -299,5 +300,3 @@ async def test_the_request_can_be_looked_at_as_httpx_has_it(line: Callable[..., 
         assert request.headers.get_list("x") == ["1", "2"]
         assert response.headers["content-length"] == str(len(backend.name))
         await response.aclose()
-
-
