@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def crossed(settings: Settings) -> Iterator[tuple[tuple[str, ...], Wrong]]:
-    """Each place that names a pool or a limiter that is not there."""
+    """Each place that names a pool or a limiter that is not there, or takes a name that is another's."""
+    if "default" in settings.limits:
+        wrong = Wrong('"default" is the limiter for everybody, which rate_limit sets', "give this limiter another name")
+        yield ("limits", "default"), wrong
     for name, group in settings.groups.items():
         if group.pool is not None and group.pool not in settings.pools:
             yield ("groups", name, "pool"), _absent("pool", "pools", group.pool, settings.pools)

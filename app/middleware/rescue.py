@@ -36,11 +36,11 @@ class Rescue:
     async def _answer(self, error: ProxyError, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope["lb.exchange"]
         exchange.error = error
+        if isinstance(error, ClientGone):
+            exchange.status = exchange.status or error.status
+            return
         if exchange.first_byte:  # no other response can be made of it, and its truncation must be visible
             connection_of(scope, receive).abort()
-            return
-        if isinstance(error, ClientGone):
-            exchange.status = error.status
             return
         headers = scope["headers"]
         if not exchange.request_id:

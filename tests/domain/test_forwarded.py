@@ -95,6 +95,11 @@ def test_a_rule_takes_out_what_it_writes() -> None:
     assert {b"x-forwarded-for", b"x-real-ip", b"forwarded"} < rule().names
 
 
+def test_nothing_is_said_when_all_is_off() -> None:
+    """Then the client's fields are not touched either."""
+    assert rule(x_forwarded="off").lines(exchange(), []) == b""
+
+
 def test_what_is_prepared_is_bounded() -> None:
     """Hosts are the client's to choose."""
     prepared = rule()
