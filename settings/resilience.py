@@ -56,7 +56,7 @@ class HealthSettings(Frozen):
     """How long a probe may take; 2s, or the interval where that is shorter."""
     rise: int = Field(default=2, ge=1)
     """Passes in a row before UP."""
-    fall: int = Field(default=2, ge=1)
+    fall: int = Field(default=3, ge=1)
     """Failures in a row before DOWN."""
     jitter: Ratio = 0.1
     """Share by which each interval is made longer or shorter, so that probes do not march in step."""

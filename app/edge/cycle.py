@@ -7,6 +7,7 @@ The response, as a state machine:
 
 `gone` (the client closed, or was cut) ends it from any state: `send` is then silent and `receive` says
 `http.disconnect`, as ASGI 2.3 has it.
+It is longer than most modules because the two halves share the connection's state, which one file has to show.
 """
 
 from __future__ import annotations

@@ -104,6 +104,6 @@ def test_what_is_prepared_is_bounded() -> None:
     """Hosts are the client's to choose."""
     prepared = rule()
     for i in range(10_000):
-        prepared.lines(exchange(host=f"h{i}"), [])
+        assert prepared.lines(exchange(host=f"h{i}"), []) is prepared.lines(exchange(host=f"h{i}"), [])
 
     assert len(prepared._lines) <= 4096

@@ -54,7 +54,7 @@ VALUES = [
     ("LB_GROUPS__G__POOL", "b", 'groups.g.pool: there is no pool "b"; write one that is there (a)'),
     ("LB_GROUPS__G__POOL", "A", 'groups.g.pool: not a name: "A"; write lower-case letters'),
     ("LB_GROUPS__G__LIMIT", "slow", 'groups.g.limit: there is no limiter "slow"; add limits.slow'),
-    ("LB_LIMITS__DEFAULT__RATE", "1/s", 'limits.default: "default" is the limiter for everybody, which rate_limit sets'),
+    ("LB_LIMITS__DEFAULT__RATE", "1/s", 'limits.default: "default" is the limiter for everybody'),
     ("LB_GROUPS__G__REDIRECT__TO", "/x", "groups.g.redirect: pool and redirect at once; keep one of pool, redirect"),
     ("LB_GROUPS__G__REDIRECT", '{"to": "/", "status": 300}', "redirect.status: not known: 300; write 301, 302"),
     ("LB_GROUPS__G__RESPOND", '{"status": 204, "body": "x"}', "a 204 has no body; leave body out"),

@@ -3,6 +3,7 @@
     idle --start()--> waiting --head--> body --end--> idle (given back) | closed
       any byte while idle, a parse error, a deadline, fail(): closed
 
+It is long because the callbacks of asyncio and of the parser are one state machine, which has to be read in one piece.
 Deadlines are swept by the transport (`expire`): no timer is made for a request.
 """
 
