@@ -195,6 +195,9 @@ Backends 1 to 5 are on the ports {demo_port} to {last}. The lines below are the 
 
 def demonstrate(processes: Processes) -> None:
     """Runs until Stopped, or Refused when it cannot."""
+    terminal = select.poll()
+    if os.isatty(0):  # asked now: one that was closed meanwhile is none any more
+        terminal.register(0, 0)  # when it is closed only its first process gets SIGHUP, which may be make
     number, demo_port = port("PORT", 8443), port("DEMO_PORT", 9101)
     ports = [demo_port + at for at in range(sum(POOLS.values()))]
     check_free(number, "PORT", "the balancer", number + 1000 if number < 60000 else 8443)
@@ -216,9 +219,6 @@ def demonstrate(processes: Processes) -> None:
     wait_until(processes, "the balancer", balancer_ready(number, env))
 
     tell(invitation(number, demo_port))
-    terminal = select.poll()
-    if os.isatty(0):
-        terminal.register(0, 0)  # when it is closed only its first process gets SIGHUP, which may be make
     while not terminal.poll(250):
         processes.check()
     raise Stopped

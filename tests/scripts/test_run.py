@@ -46,9 +46,8 @@ def demonstration(port: int, demo_port: int) -> Iterator[subprocess.Popen[str]]:
         try:
             yield process
         finally:
-            if process.poll() is None:
-                process.terminate()
-                process.communicate(timeout=30)
+            process.terminate()
+            process.communicate(timeout=30)
 
 
 def wait_until_ready(process: subprocess.Popen[str]) -> None:
@@ -120,12 +119,15 @@ def test_closing_the_terminal_stops_everything() -> None:
     with subprocess.Popen(
         command, cwd=ROOT, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     ) as process:
-        os.close(theirs)
-        said = b""
-        while b"Ctrl-C stops everything" not in said:
-            said += os.read(ours, 4096)
-        os.close(ours)
-        assert process.wait(30) == 0
+        try:
+            os.close(theirs)
+            said = b""
+            while b"Ctrl-C stops everything" not in said:
+                said += os.read(ours, 4096)
+            os.close(ours)
+            assert process.wait(30) == 0
+        finally:
+            process.terminate()
     assert not [taken for taken in (port, *range(demo_port, demo_port + BACKENDS)) if listens(taken)]
 
 

@@ -65,7 +65,9 @@ class Balancer:
         if self.process.stdout:
             self._readers.append(_read(self.process.stdout, self.lines))
         try:
-            self.address: Address = until(self._listening, "the listener", within=20)
+            address = until(self._listening, "the listener", within=20)
+            assert address is not None
+            self.address: Address = address
             if ready:
                 until(self._is_ready, "readiness", within=20)
         except BaseException:
@@ -130,7 +132,9 @@ class Balancer:
 
     def record(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The first record of the log that is *wanted*, as soon as it is there."""
-        return until(lambda: next((found for found in self.records() if wanted(found)), None), "a log line")
+        found = until(lambda: next(filter(wanted, self.records()), None), "a log line")
+        assert found is not None
+        return found
 
     def rss(self, field: str = "VmRSS") -> int:
         """Resident memory in bytes; VmHWM is the peak since `forget_peak`."""
