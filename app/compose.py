@@ -16,6 +16,7 @@ from app.domain.request_head import RequestHeadRule
 from app.domain.rewrite import Target
 from app.edge.link import Link
 from app.engine.client import Client
+from app.engine.direct import Direct, way_in
 from app.engine.forward import Forwarder
 from app.engine.jobs import Jobs
 from app.engine.prober import Prober
@@ -105,11 +106,20 @@ def create_app(settings: Settings) -> Planes:
         data = Hsts(data, tls=settings.tls)  # inside ClientAddress, which may know the scheme better
     if trusted:
         data = ClientAddress(data, trusted=trusted)  # before anything that keys on the client
-    data = Rescue(data, rng=rng)  # outside all that raise; inside Observe, so that its responses are timed
-    data = Observe(data, journal=journal)  # outside all: sees 429, 503 and crashes; closes every exchange
+    rescue = Rescue(data, rng=rng)  # outside all that raise; inside Observe, so that its responses are timed
+    observe = Observe(rescue, journal=journal)  # outside all: sees 429, 503 and crashes; closes every exchange
 
     # The control plane, and the whole
     link = Link(settings.edge, journal.refuse)
+    if settings.edge.driver == "direct":
+        link.direct = Direct(
+            below=settings.admin.prefix.encode() + b"/",
+            layers=way_in(data)[0],
+            find=gateway.find,
+            apps=groups,
+            around=lambda app: partial(observe.close_after, Rescue(app, rng=rng)),
+            close=observe.close,
+        )
 
     def metrics() -> str:
         journal.flush()
@@ -122,7 +132,7 @@ def create_app(settings: Settings) -> Planes:
     control = Control(settings=settings, topology=topology, route_table=table, metrics_text=metrics, ready=ready)
     running = Running(settings, client, Prober(topology, rng=rng), journal, access_log, link, Jobs())
     return Planes(
-        data=data,
+        data=observe,
         prefix=settings.admin.prefix,
         routes=[
             *admin_routes(control),

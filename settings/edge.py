@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from settings.models import Frozen
@@ -25,6 +27,8 @@ class EdgeSettings(Frozen):
     """Fields of a request head, above which it is answered 431."""
     max_body: Size = 0
     """Bytes of a request body, above which it is answered 413; 0 is without limit."""
+    driver: Literal["asgi", "direct"] = "asgi"
+    """direct: ordinary requests are carried by callbacks, without a task and ASGI messages: quicker, and younger."""
     half_close: bool = False
     """Serve a client that closes its sending side after the request (plain TCP only)."""
     encoded_slash: bool = False

@@ -54,11 +54,14 @@ class ResponseHead(NamedTuple):
 
         framed: whether Content-Length or chunked says where the body ends; else the connection's end does.
 
+        sized: whether it is Content-Length.
+
         dated: whether it has a Date.
     """
 
     fields: Fields
     framed: bool
+    sized: bool
     dated: bool
 
 
@@ -69,7 +72,7 @@ def response_head(headers: Fields) -> ResponseHead:
         ResponseInvalid: when the framing can be read in two ways (RFC 9112 section 6.3), or cannot be read.
     """
     fields: Fields = []
-    framed = dated = False
+    framed = sized = dated = False
     taken: frozenset[bytes] = frozenset()
     for field in headers:
         name = field[0]
@@ -78,7 +81,7 @@ def response_head(headers: Fields) -> ResponseHead:
         elif name == b"content-length":
             if framed:
                 raise ResponseInvalid("two framing fields in the response")
-            framed = True
+            framed = sized = True
             fields.append(field)
         elif name == b"date":
             if not dated:  # one Date, the first
@@ -92,7 +95,7 @@ def response_head(headers: Fields) -> ResponseHead:
             taken |= connection_listed(field[1])
     if taken:
         fields = [field for field in fields if field[0] not in taken or field[0] == b"content-length"]
-    return ResponseHead(fields, framed, dated)
+    return ResponseHead(fields, framed, sized, dated)
 
 
 def serialise(fields: Sequence[Field]) -> bytes:

@@ -56,6 +56,7 @@ class Cycle:
         body_done: the request body has arrived to its end.
     """
 
+    concurrent = True
     __slots__ = (
         "_chunks", "_connection", "_expects", "_framing", "_head", "_head_only", "_http11", "_left", "_more",
         "_problem", "_size", "_stage", "_waiter", "_watcher", "body_done", "complete", "gone", "keep_alive",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from settings.edge import EdgeSettings
 
@@ -13,6 +13,40 @@ if TYPE_CHECKING:
 
 STATE_KEY = "lb.edge"
 """Where the lifespan state keeps the link; also the scope extension under which the app finds its connection."""
+
+
+class Turn(Protocol):
+    """What a client's connection is busy with: one exchange, whoever carries it."""
+
+    keep_alive: bool
+    body_done: bool
+
+    def disconnect(self) -> None:
+        """The client has gone."""
+
+
+class Driver(Protocol):
+    """Carries an exchange without ASGI, by what `EdgeProtocol` offers: begin, answer, resume."""
+
+    def __call__(
+        self,
+        edge: Any,
+        method: bytes,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
+        http11: bool,
+        keep_alive: bool,
+    ) -> bool:
+        """Take one request without a body; False when it is to go the general way."""
+
+
+class Passed(Turn, Protocol):
+    """A turn that a driver has taken."""
+
+    exchange: Exchange
+    target: bytes
+    headers: list[tuple[bytes, bytes]]
+    http11: bool
 
 
 def ignore(exchange: Exchange) -> None:
@@ -25,6 +59,8 @@ class Link:
     Attributes:
         settings: limits and deadlines.
 
+        direct: carries ordinary requests without ASGI; None where every request takes the general path.
+
         refused: called with the exchange of each request that the edge answers itself; status and error are set.
 
         draining: every response says `connection: close` from now on.
@@ -32,7 +68,7 @@ class Link:
         sweep: the deadlines of all connections; made by the first one, since it belongs to the running loop.
     """
 
-    __slots__ = ("draining", "refused", "settings", "sweep")
+    __slots__ = ("direct", "draining", "refused", "settings", "sweep")
 
     def __init__(
         self, settings: EdgeSettings | None = None, refused: Callable[[Exchange], None] = ignore, draining: bool = False
@@ -40,4 +76,5 @@ class Link:
         self.settings = settings or EdgeSettings()
         self.refused = refused
         self.draining = draining
+        self.direct: Driver | None = None
         self.sweep: Sweep | None = None

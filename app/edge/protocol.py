@@ -28,11 +28,11 @@ import httptools
 from app.domain.errors import BadRequest, HeadTimeout, HeadTooLarge, MethodNotAllowed, NotSupported, ProxyError
 from app.domain.exchange import Exchange
 from app.edge.connection import Connection
-from app.edge.cycle import Cycle
+from app.edge.cycle import App, Cycle
 from app.edge.head import PLAIN, Framing, Headers, framing_of, split_target, with_host
-from app.edge.link import STATE_KEY
+from app.edge.link import STATE_KEY, Passed, Turn
 from app.edge.sweep import NEVER
-from app.edge.wire import refusal
+from app.edge.wire import CLOSE_LINE, STATUS_LINES, refusal
 
 if TYPE_CHECKING:
     import asyncio
@@ -93,7 +93,7 @@ class EdgeProtocol(Connection):
         self._chunked = False
         self._padding = 0  # bytes of chunk sizes, extensions and trailers
         # the responses
-        self._cycle: Cycle | None = None
+        self._cycle: Turn | None = None
         self._queue: deque[tuple[Cycle, dict[str, Any]]] = deque()
         self._refused: Exchange | None = None
         self._unread = False  # the client may still be sending what nobody will read
@@ -220,39 +220,22 @@ class EdgeProtocol(Connection):
         except ProxyError as error:
             self._refuse(error)
             return
-        self._state = _MUTED if muted else _BODY
         self._head_timed = False
         self.read_deadline = NEVER
-        if framing is not PLAIN:
+        keep_alive = http11 and not self._stopping and parser.should_keep_alive()
+        if framing is PLAIN:
+            direct = self.link.direct
+            if direct is not None and self._cycle is None and self.drained is None:
+                self._state = _IDLE if keep_alive else _DEAF
+                if direct(self, method, url, headers, http11, keep_alive):
+                    return
+        else:
             self._chunked = framing.chunked
             self._padding = 0
             self._headers = []  # the trailers' place: the scope's list is finished
-        cycle = self._reading = Cycle(
-            self,
-            url,
-            method == b"HEAD",
-            http11,
-            http11 and not self._stopping and parser.should_keep_alive(),
-            framing.expects,
-        )
-        decoded = path.decode("ascii")
-        root_path = self._root_path
-        scope = {
-            "type": "http",
-            "asgi": self._asgi,
-            "http_version": version,
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "root_path": root_path,
-            "headers": headers,
-            "state": self.app_state.copy(),
-            "method": method.decode("ascii"),
-            "path": root_path + (unquote(decoded) if "%" in decoded else decoded),
-            "raw_path": root_path.encode() + path if root_path else path,
-            "query_string": query,
-            "extensions": {STATE_KEY: cycle},
-        }
+        self._state = _MUTED if muted else _BODY
+        cycle = self._reading = Cycle(self, url, method == b"HEAD", http11, keep_alive, framing.expects)
+        scope = self._scope(cycle, method, path, query, headers, http11)
         if self._cycle is None:
             self._begin(cycle, scope)
         else:
@@ -283,6 +266,32 @@ class EdgeProtocol(Connection):
         cycle.end()
         self._state = _IDLE if cycle.keep_alive else _DEAF
 
+    # What a driver calls...
+
+    def begin(self, passage: Passed) -> None:
+        """Be busy with *passage*."""
+        self._cycle = passage
+
+    def answer(self, passage: Passed, status: int, fields: Headers, body: bytes) -> None:
+        """Write a whole response. *fields* come from a parser or from us, so that none has a line end in it."""
+        lines = b"".join([b"%b: %b\r\n" % field for field in (*self.server_state.default_headers, *fields)])
+        if self.link.draining:
+            passage.keep_alive = False
+        close = b"" if passage.keep_alive else CLOSE_LINE
+        self.transport.write(b"%b\r\n%b%b\r\n%b" % (STATUS_LINES[status], lines, close, body))
+        self.completed(passage)
+
+    def resume(self, passage: Passed, app: App) -> None:
+        """Have *app* carry the rest of the exchange, by ASGI."""
+        exchange = passage.exchange
+        path, _, query = passage.target.partition(b"?")
+        method = exchange.method.encode()
+        cycle = Cycle(self, passage.target, method == b"HEAD", passage.http11, passage.keep_alive, False)
+        cycle.end()
+        scope = self._scope(cycle, method, path, query, passage.headers, passage.http11)
+        scope["lb.exchange"] = exchange
+        self._begin(cycle, scope, app)
+
     # What the exchange calls...
 
     def await_body(self) -> None:
@@ -295,7 +304,7 @@ class EdgeProtocol(Connection):
         if self._reading_paused and len(self._queue) < PIPELINED:
             super().resume_reading()
 
-    def completed(self, cycle: Cycle) -> None:
+    def completed(self, cycle: Turn) -> None:
         """The response is written: next request, or the end."""
         self.server_state.total_requests += 1
         self._cycle = None
@@ -316,9 +325,31 @@ class EdgeProtocol(Connection):
 
     # Inside...
 
-    def _begin(self, cycle: Cycle, scope: dict[str, Any]) -> None:
+    def _scope(
+        self, cycle: Cycle, method: bytes, path: bytes, query: bytes, headers: Headers, http11: bool
+    ) -> dict[str, Any]:
+        decoded = path.decode("ascii")
+        root_path = self._root_path
+        return {
+            "type": "http",
+            "asgi": self._asgi,
+            "http_version": "1.1" if http11 else "1.0",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": root_path,
+            "headers": headers,
+            "state": self.app_state.copy(),
+            "method": method.decode("ascii"),
+            "path": root_path + (unquote(decoded) if "%" in decoded else decoded),
+            "raw_path": root_path.encode() + path if root_path else path,
+            "query_string": query,
+            "extensions": {STATE_KEY: cycle},
+        }
+
+    def _begin(self, cycle: Cycle, scope: dict[str, Any], app: App | None = None) -> None:
         self._cycle = cycle
-        task = cycle.task = self.loop.create_task(cycle.run(self.app, scope))
+        task = cycle.task = self.loop.create_task(cycle.run(app or self.app, scope))
         self.tasks.add(task)
 
     def _finish(self) -> None:

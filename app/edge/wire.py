@@ -21,6 +21,7 @@ def _status_line(status: int) -> bytes:
 STATUS_LINES = {status: _status_line(status) for status in range(200, 1000)}
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CLOSE = b"connection: close"
+CLOSE_LINE = CLOSE + b"\r\n"
 CHUNKED = b"transfer-encoding: chunked"
 
 

@@ -19,9 +19,12 @@ class ClientConnection(Protocol):
 
     Attributes:
         target: the request target in origin form, as sent.
+
+        concurrent: it can be watched while the request body is being read.
     """
 
     target: bytes
+    concurrent: bool
 
     @property
     def ready(self) -> bool:
@@ -38,6 +41,7 @@ class PlainConnection:
     """The same over nothing but ASGI, under another server: a task waits for `http.disconnect`."""
 
     ready = False
+    concurrent = False
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode("ascii")

@@ -7,6 +7,7 @@ they carry. These subclasses keep the type and hand the bytes over; URL and head
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -32,34 +33,29 @@ class UpstreamRequest(httpx.Request):
 
         wire: the head, and the body as far as it is there.
 
+        length: bytes of the body; 0 without one, CHUNKED (-1) when it is not known.
+
         body: what follows of the body; None when *wire* is all.
 
-        until: monotonic seconds at which the exchange has to be over.
-
         replayable: the request may be sent again when a kept connection turns out to be closed.
+
+        until: monotonic seconds at which the exchange has to be over.
     """
 
-    def __init__(
-        self,
-        method: str,
-        attempt: Attempt,
-        connections: Connections,
-        wire: bytes,
-        body: Body | None,
-        replayable: bool,
-        until: float,
-    ) -> None:
+    body: Body | None = None
+    replayable = False
+    until = inf
+    connection: Connection | None = None
+    connecting: asyncio.Task[Connection] | None = None
+    upload: asyncio.Task[None] | None = None
+    error: ProxyError | None = None
+
+    def __init__(self, method: str, attempt: Attempt, connections: Connections, wire: bytes, length: int = 0) -> None:
         self.method = method
         self.attempt = attempt
         self.connections = connections
         self.wire = wire
-        self.body = body
-        self.replayable = replayable
-        self.until = until
-        self.connection: Connection | None = None
-        self.connecting: asyncio.Task[Connection] | None = None
-        self.upload: asyncio.Task[None] | None = None
-        self.error: ProxyError | None = None
+        self.length = length
 
     def fail(self, error: ProxyError) -> None:
         """End the attempt from outside, whatever it waits for."""
@@ -123,7 +119,7 @@ class UpstreamResponse(httpx.Response):
             if upload is not None and not upload.done():
                 upload.cancel()
                 self.connection.reusable = False
-            self._connections.give(self.connection)
+            self._connections.give(self.connection, monotonic())
 
     async def aclose(self) -> None:
         """As `release`."""

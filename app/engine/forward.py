@@ -15,6 +15,7 @@ from app.engine.client import UpstreamRequest, UpstreamResponse
 
 if TYPE_CHECKING:
     from app.domain.exchange import Exchange
+    from app.domain.headers import Fields
     from app.domain.pool import Pool
     from app.domain.request_head import RequestHeadRule
     from app.domain.rewrite import Target
@@ -27,7 +28,7 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
 
 class Forwarder:
-    """The ASGI app that forwards the requests of one group to its pool.
+    """Forwards the requests of one group to its pool.
 
     Args:
         target: rewrites the path; None where it goes on as it came.
@@ -48,74 +49,97 @@ class Forwarder:
         own_host: bool = False,
         max_body: int = 0,
     ) -> None:
+        self.relay = relay
         self._pool = pool
         self._client = client
         self._head = head
-        self._relay = relay
         self._target = target
         self._own_host = own_host
         self._max_body = max_body
         self._total = pool.timeouts.total or inf
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward one request.
+        """Forward one request, as an ASGI app; raises as `prepare` and `carry` do."""
+        target = connection_of(scope, receive).target
+        request = self.prepare(scope["lb.exchange"], scope["headers"], target)
+        await self.carry(request, scope, receive, send)
+
+    def prepare(self, exchange: Exchange, headers: Fields, target: bytes) -> UpstreamRequest:
+        """Begin an attempt: pick the backend and make the head that it gets. It has to be followed by `finish`.
 
         Raises:
-            ProxyError: nothing was sent to the client, or (exchange.first_byte is set) not all of it.
+            BodyTooLarge: by its declared length.
+
+            BadRequest: for a path that cannot be rewritten.
+
+            NoBackend: none is available.
         """
-        exchange: Exchange = scope["lb.exchange"]
         pool = self._pool
         exchange.pool = pool.name
-        host, lines, length = self._head.build(exchange, scope["headers"])
+        host, lines, length = self._head.build(exchange, headers)
         if self._max_body and length > self._max_body:
             raise BodyTooLarge(f"the request body is over {self._max_body} bytes")
+        if self._target is not None:
+            path, mark, query = target.partition(b"?")
+            target = self._target.apply(path) + mark + query
 
         attempt = Attempt(pool.pick(b"", (), exchange.started), monotonic())
         exchange.attempts.append(attempt)
         backend = attempt.backend
         backend.in_flight += 1
+        if self._own_host or not host:
+            host = backend.authority
+        method = exchange.method
+        wire = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method.encode(), target, host, lines)
         connections = self._client.upstream.connections[backend]
+        request = UpstreamRequest(method, attempt, connections, wire, length)
+        request.until = exchange.started + self._total
+        return request
+
+    def finish(self, request: UpstreamRequest, error: ProxyError | None, now: float) -> None:
+        """End the attempt of *request*; *error* is why there was no whole response."""
+        attempt = request.attempt
+        attempt.backend.in_flight -= 1
+        attempt.ended = now
+        if error is not None and not isinstance(error, ClientGone):
+            attempt.error = error
+
+    async def carry(
+        self,
+        request: UpstreamRequest,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        response: UpstreamResponse | None = None,
+    ) -> None:
+        """Send a prepared request, unless its *response* has begun already, and hand on what comes back.
+
+        Raises:
+            ProxyError: nothing was sent to the client, or (exchange.first_byte is set) not all of it.
+        """
+        exchange: Exchange = scope["lb.exchange"]
         watched = connection_of(scope, receive)
-        request: UpstreamRequest | None = None
-        response: UpstreamResponse | None = None
+        failure: ProxyError | None = None
         try:
-            method: str = scope["method"]
-            target = watched.target
-            if self._target is not None:
-                path, mark, query = target.partition(b"?")
-                target = self._target.apply(path) + mark + query
-            if self._own_host or not host:
-                host = backend.authority
-            wire = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method.encode(), target, host, lines)
-            body: Body | None = None
-            if length:
-                body = Body(receive, exchange, chunked=length == CHUNKED, limit=self._max_body)
+            if request.length:
+                body = Body(receive, exchange, chunked=request.length == CHUNKED, limit=self._max_body)
                 if watched.ready:  # a small body leaves with the head, in one write
-                    wire += await body.take()
-                    if body.complete:
-                        body = None
-            request = UpstreamRequest(
-                method,
-                attempt,
-                connections,
-                wire,
-                body,
-                replayable=body is None and method in IDEMPOTENT,
-                until=exchange.started + self._total,
-            )
-            if body is None:
+                    request.wire += await body.take()
+                request.body = None if body.complete else body
+            request.replayable = request.body is None and request.method in IDEMPOTENT
+            if request.body is None or watched.concurrent:
                 watched.watch(request.client_gone)
-            response = cast(UpstreamResponse, await self._client.send(request))
+            if response is None:
+                response = cast(UpstreamResponse, await self._client.send(request))
+            attempt = request.attempt
             attempt.first_byte = monotonic()
             attempt.status = response.status_code
-            await self._relay.send(exchange, response, send)
+            await self.relay.send(exchange, response, send)
         except ProxyError as error:
-            if not isinstance(error, ClientGone):
-                attempt.error = error
+            failure = error
             raise
         finally:
             watched.watch(None)
-            backend.in_flight -= 1
-            attempt.ended = monotonic()
+            self.finish(request, failure, monotonic())
             if response is not None:
                 response.release()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app.domain.fields import FieldRules
     from app.engine.asgi import Scope, Send
     from app.engine.client import UpstreamResponse
+    from app.engine.transport.connection import Connection
 
 
 class _Clock:
@@ -51,13 +52,7 @@ class Relay:
             ProxyError: after the point of no return, when the response does not come to its end.
         """
         connection = response.connection
-        fields = connection.fields
-        fields += self._via
-        if not connection.dated:
-            fields.append(_DATE.field())
-        if self._fields is not None:
-            fields = self._fields.apply(fields)
-        _decorate(exchange, fields)
+        fields = self.fields(exchange, connection)
         exchange.status = connection.status
         await send({"type": "http.response.start", "status": connection.status, "headers": fields})
         exchange.first_byte = monotonic()
@@ -74,6 +69,17 @@ class Relay:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         response.release()
         await send({"type": "http.response.body", "body": piece})
+
+    def fields(self, exchange: Exchange, connection: Connection) -> Fields:
+        """What the client gets of the response head on *connection*, with what we add."""
+        fields = connection.fields
+        fields += self._via
+        if not connection.dated:
+            fields.append(_DATE.field())
+        if self._fields is not None:
+            fields = self._fields.apply(fields)
+        _decorate(exchange, fields)
+        return fields
 
 
 async def respond(scope: Scope, send: Send, status: int, headers: Sequence[Field], body: bytes) -> None:

@@ -12,6 +12,7 @@ from app.domain.routing import UNSERVED, RouteTable
 
 if TYPE_CHECKING:
     from app.domain.exchange import Exchange
+    from app.domain.headers import Fields
     from app.engine.asgi import ASGIApp, Receive, Scope, Send
 
 
@@ -50,13 +51,16 @@ class Gateway:
 
     def route(self, scope: Scope, host: str, client: str) -> str:
         """The name of the group; raises as calling does."""
-        method: str = scope["method"]
         # Another server than uvicorn may leave raw_path out (ASGI makes it optional).
         raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode("ascii")
+        return self.find(host, raw, scope["method"], scope["headers"], scope["query_string"], client)
+
+    def find(self, host: str, raw: bytes, method: str, headers: Fields, query: bytes, client: str) -> str:
+        """The same, of the parts of a request."""
         try:
             path = canonical(raw, encoded_slash=self._encoded_slash)
         except BadRequest:
             if method in UNSERVED:  # CONNECT asks for host:port, which is no path
                 raise MethodNotAllowed(f"{method} is not served") from None
             raise
-        return self.table.match(host, path, method, scope["headers"], scope["query_string"], client)
+        return self.table.match(host, path, method, headers, query, client)

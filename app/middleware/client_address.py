@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.domain.client import TrustedProxies, client_of
 from app.domain.exchange import Exchange
+from app.domain.headers import Fields
 from app.engine.asgi import ASGIApp, Receive, Scope, Send
 
 
@@ -16,8 +17,11 @@ class ClientAddress:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Look, and go on."""
-        exchange: Exchange = scope["lb.exchange"]
-        exchange.client, scheme = client_of(exchange.peer, scope["headers"], self._trusted)
+        self.enter(scope["lb.exchange"], scope["headers"])
+        await self.app(scope, receive, send)
+
+    def enter(self, exchange: Exchange, headers: Fields) -> None:
+        """Look."""
+        exchange.client, scheme = client_of(exchange.peer, headers, self._trusted)
         if scheme is not None:
             exchange.scheme = scheme
-        await self.app(scope, receive, send)

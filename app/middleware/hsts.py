@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.domain.exchange import Exchange
+from app.domain.headers import Fields
 from app.engine.asgi import ASGIApp, Receive, Scope, Send
 from settings.tls import TlsSettings
 
@@ -19,7 +20,10 @@ class Hsts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Ask for the field, and go on."""
-        exchange: Exchange = scope["lb.exchange"]
+        self.enter(scope["lb.exchange"], scope["headers"])
+        await self.app(scope, receive, send)
+
+    def enter(self, exchange: Exchange, _: Fields) -> None:
+        """Ask for the field."""
         if exchange.scheme == "https":
             exchange.fields += (self._field,)
-        await self.app(scope, receive, send)

@@ -33,21 +33,32 @@ class Observe:
         path = quote(scope["path"]) if raw_path is None else raw_path.decode("latin-1")  # not every server has it
         peer = client[0] if client else "unix"
         scope["lb.exchange"] = exchange = Exchange(self._clock(), peer, scope["scheme"], scope["method"], host, path)
+        if client or _on_unix_socket(scope):
+            await self.close_after(self.app, scope, receive, send)
+        else:  # reset right after sending: there is nobody to answer, and no address to count it by
+            exchange.peer = exchange.client = ""
+            exchange.error = ClientGone("reset before the request was looked at")
+            exchange.status = 499
+            exchange.ended = exchange.started
+            self.close(exchange)
+
+    async def close_after(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run *app* for what is left of the exchange, and close that."""
+        exchange: Exchange = scope["lb.exchange"]
         try:
-            if client or _on_unix_socket(scope):
-                await self.app(scope, receive, send)
-            else:  # reset right after sending: there is nobody to answer, and no address to count it by
-                exchange.peer = exchange.client = ""
-                exchange.error = ClientGone("reset before the request was looked at")
-                exchange.status = 499
+            await app(scope, receive, send)
         except BaseException as fault:
             _blame(exchange, fault)
             raise
         finally:
             exchange.ended = self._clock()
-            if exchange.error is not None or len(exchange.attempts) > 1:
-                _let_go(exchange)
-            self._append(exchange)
+            self.close(exchange)
+
+    def close(self, exchange: Exchange) -> None:
+        """Hand on the record of a finished exchange."""
+        if exchange.error is not None or len(exchange.attempts) > 1:
+            _let_go(exchange)
+        self._append(exchange)
 
 
 def _on_unix_socket(scope: Scope) -> bool:

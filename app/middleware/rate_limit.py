@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import blake2b
 
 from app.domain.bucket import Decision, network, rule_of
 from app.domain.errors import RateLimited
 from app.domain.exchange import Exchange
+from app.domain.headers import Fields
 from app.engine.asgi import ASGIApp, Receive, Scope, Send
 from app.engine.state import State
 from settings.limits import LimitSettings
 
-Headers = Iterable[tuple[bytes, bytes]]
-Key = Callable[[Exchange, Headers], str]
+Key = Callable[[Exchange, Fields], str]
 
 _LONGEST = 64
 """Characters of a key as it came; a longer one is kept as a digest, so that long fields do not fill the memory."""
@@ -29,14 +29,17 @@ class RateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Spend one token, and go on if there was one."""
-        exchange: Exchange = scope["lb.exchange"]
+        self.enter(scope["lb.exchange"], scope["headers"])
+        await self.app(scope, receive, send)
+
+    def enter(self, exchange: Exchange, headers: Fields) -> None:
+        """Spend one token."""
         limiter = self.limiter
         # The exchange's own start is the time: no clock is asked twice a request.
-        key = limiter.key(exchange, scope["headers"])
-        decision = exchange.limit = await limiter.take(limiter.name, key, limiter.rule, exchange.started)
+        decision = limiter.take(limiter.name, limiter.key(exchange, headers), limiter.rule, exchange.started)
+        exchange.limit = decision
         if not decision.allowed:
             limiter.refuse(decision)
-        await self.app(scope, receive, send)
 
 
 class Limiter:
@@ -96,16 +99,16 @@ def _part(part: str, ipv6_prefix: int) -> Key:
     raise ValueError(f"a limiter's key is made of client, group, host and header:<name>, not {part!r}")
 
 
-def _client(ipv6_prefix: int, exchange: Exchange, _: Headers) -> str:
+def _client(ipv6_prefix: int, exchange: Exchange, _: Fields) -> str:
     client = exchange.client
     return network(client, ipv6_prefix) if ":" in client else client
 
 
-def _group(exchange: Exchange, _: Headers) -> str:
+def _group(exchange: Exchange, _: Fields) -> str:
     return exchange.group
 
 
-def _host(exchange: Exchange, _: Headers) -> str:
+def _host(exchange: Exchange, _: Fields) -> str:
     """The host in one spelling, without its port: else each spelling would be another bucket."""
     host = exchange.host.lower()
     colon = host.rfind(":")
@@ -114,7 +117,7 @@ def _host(exchange: Exchange, _: Headers) -> str:
     return _short(host.removesuffix("."))
 
 
-def _header(name: bytes, _: Exchange, headers: Headers) -> str:
+def _header(name: bytes, _: Exchange, headers: Fields) -> str:
     """All values of the field; the requests without it share a bucket."""
     return _short(b",".join([value for field, value in headers if field == name]).decode("latin-1"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -20,11 +21,24 @@ def cores() -> tuple[int, int]:
     return allowed[0], allowed[-1]
 
 
+def free_ports(count: int) -> list[int]:
+    """Different ones that nobody listens on; all are held until the last is known."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
+    return free_ports(1)[0]
+
+
+def raise_file_limit(wanted: int = 65536) -> None:
+    """For this process and those that it starts: thousands of connections at once."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def start(command: list[str], core: int, output: Path, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
@@ -48,11 +62,13 @@ def start(command: list[str], core: int, output: Path, env: dict[str, str] | Non
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
+    """Asks it to end; after 10 s ends it and all that it has started."""
     process.terminate()
     try:
         process.wait(10)
     except subprocess.TimeoutExpired:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # the leader of its session, so its group is all its own
         process.wait()
 
 

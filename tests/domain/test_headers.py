@@ -29,6 +29,7 @@ def test_connection_cannot_take_the_framing_with_it() -> None:
 
     assert head.fields == [(b"content-length", b"3")]
     assert head.framed
+    assert head.sized
 
 
 def test_one_date_goes_on() -> None:
@@ -42,7 +43,7 @@ def test_chunked_is_framing_and_is_not_passed_on() -> None:
     """How the client's side is framed is the client's side's business."""
     head = response_head([(b"transfer-encoding", b" Chunked ")])
 
-    assert (head.fields, head.framed, head.dated) == ([], True, False)
+    assert (head.fields, head.framed, head.sized, head.dated) == ([], True, False, False)
 
 
 @pytest.mark.parametrize(

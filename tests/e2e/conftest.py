@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import server
 from tests.support.backend import Backend, Step
 from tests.support.server import Balancer, pool
 from tests.support.tls import Certificate
@@ -19,6 +20,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="module", params=["asgi", "direct"], autouse=True)
+def driver(request: pytest.FixtureRequest) -> str:
+    """Both drivers have to pass everything."""
+    server.driver = request.param
+    return server.driver
 
 
 @pytest.fixture
@@ -55,7 +63,7 @@ def shared() -> Iterator[Backend]:
 
 
 @pytest.fixture(scope="module")
-def balancer(shared: Backend, settings: dict[str, str]) -> Iterator[Balancer]:
+def balancer(driver: str, shared: Backend, settings: dict[str, str]) -> Iterator[Balancer]:
     """The module's balancer: everything goes to the module's backend, unless its settings say otherwise."""
     with Balancer({"LB_ROUTES": "/=main", **pool("main", shared), **settings}) as running:
         yield running

@@ -24,6 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 UVICORN = (sys.executable, "-m", "uvicorn", "app.main:app")
 
 
+driver = "asgi"
+"""How ordinary requests are carried; the end-to-end tests are run with each."""
+
+
 def pool(name: str, *backends: Backend, **settings: object) -> dict[str, str]:
     """Settings of a pool as environment variables; without probes unless a `health__...` is given."""
     keys = {"backends": ",".join(b.url for b in backends), **settings}
@@ -54,7 +58,7 @@ class Balancer:
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("LB_", "UVICORN_"))}
         self.process = subprocess.Popen(
             [*command, *flags, *(certificate.flags if certificate else ())],
-            cwd=ROOT, env={**clean, "LB_DRAIN__DELAY": "0", **settings}, stdin=subprocess.DEVNULL,
+            cwd=ROOT, env={**clean, "LB_DRAIN__DELAY": "0", "LB_EDGE__DRIVER": driver, **settings}, stdin=subprocess.DEVNULL,
             stdout=stdout, stderr=subprocess.PIPE, text=True, errors="backslashreplace", bufsize=1,
             start_new_session=True,
         )  # fmt: skip

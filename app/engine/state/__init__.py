@@ -12,7 +12,7 @@ from app.engine.state.memory import MemoryState
 class State(Protocol):
     """Where what is shared is kept."""
 
-    async def take(self, name: str, key: str, rule: Rule, now: float) -> Decision:
+    def take(self, name: str, key: str, rule: Rule, now: float) -> Decision:
         """Spend one token of *key* at the limiter *name*.
 
         *now* is monotonic seconds of this process; a kind with a clock of its own may go by that.

@@ -13,7 +13,7 @@ class MemoryState:
     def __init__(self) -> None:
         self._tables: dict[str, Buckets] = {}
 
-    async def take(self, name: str, key: str, rule: Rule, now: float) -> Decision:
+    def take(self, name: str, key: str, rule: Rule, now: float) -> Decision:
         """Spend one token. A limiter whose rule was changed by a reload starts again with full buckets."""
         table = self._tables.get(name)
         if table is None or (table.rule is not rule and not table.rule.same(rule)):

@@ -10,6 +10,7 @@ Deadlines are swept by the transport (`expire`): no timer is made for a request.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, cast
 
@@ -41,9 +42,11 @@ class Connection(asyncio.Protocol):
     """A connection, owned by the `Connections` of its backend.
 
     Attributes:
-        head: the response's end-to-end head once `head_done`.
+        status, fields, sized, dated: the response's end-to-end head, once `head_done`: see `ResponseHead`.
 
         done: the response is complete.
+
+        listener: called, instead of waking a coroutine, when the head or a piece has come, or the exchange has failed.
 
         reusable: the connection may serve again after that.
 
@@ -51,32 +54,9 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_chunks",
-        "_drained",
-        "_eof_ends",
-        "_fed",
-        "_head_only",
-        "_headers",
-        "_interim",
-        "_owner",
-        "_parser",
-        "_paused",
-        "_received",
-        "_size",
-        "_until",
-        "_waiter",
-        "_writable",
-        "dated",
-        "deadline",
-        "done",
-        "error",
-        "fields",
-        "head_done",
-        "idle_timeout",
-        "loop",
-        "reusable",
-        "status",
-        "transport",
+        "_chunks", "_drained", "_eof_ends", "_fed", "_head_only", "_headers", "_interim", "_owner", "_parser",
+        "_paused", "_received", "_size", "_until", "_waiter", "_writable", "dated", "deadline", "done", "error",
+        "fields", "head_done", "idle_timeout", "listener", "loop", "reusable", "sized", "status", "transport",
         "uploading",
     )  # fmt: skip
 
@@ -87,6 +67,7 @@ class Connection(asyncio.Protocol):
         self.loop = loop
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
+        self.listener: Callable[[], None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._writable = True
         self._paused = False
@@ -217,7 +198,9 @@ class Connection(asyncio.Protocol):
 
     def _wake(self) -> None:
         waiter = self._waiter
-        if waiter is not None:
+        if self.listener is not None:
+            self.listener()
+        elif waiter is not None:
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
@@ -243,7 +226,7 @@ class Connection(asyncio.Protocol):
             self._spoil(cause if isinstance(cause, ProxyError) else ResponseInvalid(f"not a response: {fault}"))
             return
         if self.head_done:
-            if self._waiter is not None:
+            if self._waiter is not None or self.listener is not None:
                 self._wake()
             if self._size > HIGH_WATER and not self._paused and not self.done:
                 self._paused = True
@@ -324,7 +307,7 @@ class Connection(asyncio.Protocol):
         ):
             raise ResponseHeadTooLarge("the response head is too large")
         self.status = status
-        self.fields, framed, self.dated = response_head(headers)
+        self.fields, framed, self.sized, self.dated = response_head(headers)
         self._eof_ends = not framed
         self.head_done = True
         self.deadline = self._until

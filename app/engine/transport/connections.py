@@ -67,10 +67,10 @@ class Connections:
                 return connection
         return None
 
-    def give(self, connection: Connection) -> None:
+    def give(self, connection: Connection, now: float) -> None:
         """Take a connection back after its exchange: it is kept when it may serve again, else cut."""
         if connection.done and connection.reusable and self.keep_alive:
-            connection.deadline = monotonic() + self.keep_alive
+            connection.deadline = now + self.keep_alive
             self._idle.append(connection)
         else:
             connection.reusable = False

@@ -17,45 +17,45 @@ def rule(burst: int = 2, *, max_keys: int = 100_000) -> Rule:
 every_kind = pytest.mark.parametrize("kind", STATES)
 
 
-async def spend(state: State, times: int, name: str = "default", key: str = "a", now: float = 5.0) -> list[bool]:
-    return [(await state.take(name, key, rule(), now)).allowed for _ in range(times)]
+def spend(state: State, times: int, name: str = "default", key: str = "a", now: float = 5.0) -> list[bool]:
+    return [state.take(name, key, rule(), now).allowed for _ in range(times)]
 
 
 @every_kind
-async def test_each_key_has_its_own_bucket(kind: str) -> None:
+def test_each_key_has_its_own_bucket(kind: str) -> None:
     """One client's spending is not another's."""
     state = STATES[kind]()
 
-    assert await spend(state, 3, key="a") == [True, True, False]
-    assert await spend(state, 3, key="b") == [True, True, False]
+    assert spend(state, 3, key="a") == [True, True, False]
+    assert spend(state, 3, key="b") == [True, True, False]
 
 
 @every_kind
-async def test_each_limiter_has_its_own_buckets(kind: str) -> None:
+def test_each_limiter_has_its_own_buckets(kind: str) -> None:
     """The same key at another limiter is another bucket; the same limiter is one, however often it is named."""
     state = STATES[kind]()
 
-    assert await spend(state, 3, name="x") == [True, True, False]
-    assert await spend(state, 3, name="y") == [True, True, False]
-    assert await spend(state, 1, name="x") == [False]
+    assert spend(state, 3, name="x") == [True, True, False]
+    assert spend(state, 3, name="y") == [True, True, False]
+    assert spend(state, 1, name="x") == [False]
 
 
 @every_kind
-async def test_a_bucket_refills(kind: str) -> None:
+def test_a_bucket_refills(kind: str) -> None:
     """One token an interval."""
     state = STATES[kind]()
-    await spend(state, 3)
+    spend(state, 3)
 
-    assert await spend(state, 2, now=10.0) == [True, False]
+    assert spend(state, 2, now=10.0) == [True, False]
 
 
-async def test_a_reload_keeps_the_buckets_of_a_rule_that_did_not_change() -> None:
+def test_a_reload_keeps_the_buckets_of_a_rule_that_did_not_change() -> None:
     """A new rule object of the same rate goes on; another rate begins with full buckets."""
     state = STATES["memory"]()
-    await spend(state, 2)
+    spend(state, 2)
 
-    assert await spend(state, 1) == [False]
-    assert (await state.take("default", "a", rule(7), 5.0)).remaining == 6
+    assert spend(state, 1) == [False]
+    assert state.take("default", "a", rule(7), 5.0).remaining == 6
 
 
 def test_the_table_is_bounded_whatever_keys_arrive() -> None:

@@ -5,7 +5,6 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager
-from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any, cast
@@ -50,10 +49,11 @@ class Line:
         self.transport.start()
         self.transport.follow([self.pool])
 
-    def request(self, wire: bytes = GET, method: str = "GET", **given: Any) -> UpstreamRequest:
-        given = {"body": None, "replayable": method == "GET", "until": inf} | given
+    def request(self, wire: bytes = GET, method: str = "GET") -> UpstreamRequest:
         connections = self.transport.connections[self.backend]
-        return UpstreamRequest(method, Attempt(self.backend, monotonic()), connections, wire, **given)
+        request = UpstreamRequest(method, Attempt(self.backend, monotonic()), connections, wire)
+        request.replayable = method == "GET"
+        return request
 
     async def get(self, request: UpstreamRequest | None = None) -> tuple[int, bytes]:
         response = cast(UpstreamResponse, await self.client.send(request or self.request()))

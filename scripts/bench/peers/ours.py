@@ -1,0 +1,69 @@
+"""l7lb with all of it on, with nothing on, and what some scenarios compare it with: itself, set up otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+
+from scripts.bench.peers.other_python import uvicorn
+from scripts.bench.site import GROUPS, ROOT, Build, Missing, Peer, Site
+
+APP = "app.main:app"
+
+
+def l7lb(site: Site) -> Peer:
+    """All of it: 100 groups, rate limit by client, JSON latency log, active health checks."""
+    return full(site)
+
+
+def l7lb_direct(site: Site) -> Peer:
+    """The same on the second driver. Raises Missing where there is none."""
+    peer = full(site, {"LB_EDGE__DRIVER": "direct"})
+    check = [site.python.path, "-m", "app", "check"]
+    said = subprocess.run(check, env=peer.env, cwd=ROOT, capture_output=True, text=True, check=False)
+    if said.returncode or "LB_EDGE__DRIVER" in said.stdout + said.stderr:
+        raise Missing("this l7lb has no LB_EDGE__DRIVER=direct")
+    return peer
+
+
+def l7lb_bare(site: Site) -> Peer:
+    """Nothing on: what forwarding alone costs."""
+    settings = {
+        "LB_ROUTES": "/=a",
+        "LB_POOLS__A__BACKENDS": f"http://127.0.0.1:{site.backend}",
+        "LB_POOLS__A__HEALTH__KIND": "none",
+        "LB_LOG__FORMAT": "off",
+        "LB_DRAIN__DELAY": "0s",
+    }
+    return uvicorn(site, "l7lb-bare", APP, settings)
+
+
+def full(site: Site, more: dict[str, str] | None = None, *flags: str, groups: int = GROUPS) -> Peer:
+    settings = {
+        "LB_ROUTES": "; ".join(f"/g{number:03}=a" for number in range(groups)),
+        "LB_POOLS__A__BACKENDS": f"http://127.0.0.1:{site.backend}",
+        "LB_POOLS__A__HEALTH__PATH": "/",
+        "LB_RATE_LIMIT__KIND": "token_bucket",
+        "LB_RATE_LIMIT__RATE": "1000000/s",  # that nobody is refused; the price of asking is the same
+        "LB_DRAIN__DELAY": "0s",  # nobody has to learn that it stops
+    }
+    peer = uvicorn(site, "l7lb", APP, settings | (more or {}), *flags)
+    return dataclasses.replace(peer, target=f"/g{groups // 2:03}/item/1")
+
+
+def with_groups(groups: int) -> Build:
+    return lambda site: full(site, groups=groups)
+
+
+def with_backends(backends: int) -> Build:
+    """Without health checks: 1000 backends would be asked so often that it hides what a request costs."""
+
+    def build(site: Site) -> Peer:
+        urls = ",".join(f"http://127.0.0.1:{port}" for port in site.backends[:backends])
+        return full(site, {"LB_POOLS__A__BACKENDS": urls, "LB_POOLS__A__HEALTH__KIND": "none"})
+
+    return build
+
+
+def with_workers(workers: int) -> Build:
+    return lambda site: full(site, {}, "--workers", str(workers))
