@@ -34,10 +34,13 @@ NO_BODY = frozenset({204, 304})
 
 _RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"date"}
 _OWN_TOKENS = frozenset({b"close", b"keep-alive", b""})
+_NOTHING: frozenset[bytes] = frozenset()
 
 
 def connection_listed(value: bytes) -> frozenset[bytes]:
     """The names that a `Connection` field takes with it, beside the usual tokens."""
+    if value.lower() in _OWN_TOKENS:  # nearly always
+        return _NOTHING
     return frozenset(token.strip() for token in value.lower().split(b",")) - _OWN_TOKENS
 
 

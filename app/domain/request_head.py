@@ -87,11 +87,16 @@ class RequestHeadRule:
             lines = [line for line in lines if not line.startswith(b"content-length:")]
             lines.append(b"transfer-encoding: chunked\r\n")
         lines.append(self._forwarded.lines(exchange, sent))
+        made = b""
         if self._request_id:
-            exchange.request_id = (request_id and accepted_request_id(request_id)) or new_request_id(self._rng)
-            lines.append(b"x-request-id: %b\r\n" % exchange.request_id.encode())
+            exchange.request_id = accepted_request_id(request_id) if request_id else ""
+            if not exchange.request_id:
+                request_id = made = new_request_id(self._rng)
+                exchange.request_id = made.decode()
+            lines.append(b"x-request-id: %b\r\n" % request_id)
         if self._trace == "make":
-            trace = trace if trace and valid_traceparent(trace) else new_traceparent(self._rng)
+            if not trace or not valid_traceparent(trace):
+                trace = new_traceparent(made or new_request_id(self._rng), self._rng)
             lines.append(b"traceparent: %b\r\n" % trace)
         lines.append(self._via)
         return RequestHead(host, b"".join(lines), length)

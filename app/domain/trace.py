@@ -14,9 +14,9 @@ def accepted_request_id(value: bytes) -> str:
     return value.decode() if _REQUEST_ID.fullmatch(value) else ""
 
 
-def new_request_id(rng: Random) -> str:
-    """128 random bits in hexadecimal."""
-    return f"{rng.getrandbits(128):032x}"
+def new_request_id(rng: Random) -> bytes:
+    """128 random bits in hexadecimal: as long as a trace id, and taken for one where both are made."""
+    return b"%032x" % (rng.getrandbits(128) | 1)  # all zeros is no trace id
 
 
 def valid_traceparent(value: bytes) -> bool:
@@ -24,9 +24,9 @@ def valid_traceparent(value: bytes) -> bool:
     return _TRACEPARENT.fullmatch(value) is not None
 
 
-def new_traceparent(rng: Random) -> bytes:
-    """A new trace, marked as sampled.
+def new_traceparent(trace_id: bytes, rng: Random) -> bytes:
+    """A new trace of that id, marked as sampled.
 
     Not sampled would switch tracing off in backends that follow their parent, which is the default of OpenTelemetry.
     """
-    return b"00-%032x-%016x-01" % (rng.getrandbits(128) | 1, rng.getrandbits(64) | 1)
+    return b"00-%b-%016x-01" % (trace_id, rng.getrandbits(64) | 1)

@@ -6,12 +6,13 @@ configuration, and the listeners open after it. What was said by flag is left al
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import Any
+from typing import Any, cast
 
 from uvicorn import Config
 from uvicorn.lifespan.on import LifespanOn
@@ -69,7 +70,7 @@ def adopt(receive: Callable[..., Any], *, link: Link, drain: DrainSettings, tls:
     server = running_server()
     stopping = Drain(server, link, drain.delay) if server is not None and server.config is config else None
     if config.http == "auto" and not config.http2:
-        config.http_protocol_class = EdgeProtocol
+        config.http_protocol_class = cast("type[asyncio.Protocol]", EdgeProtocol)
     elif not issubclass(config.http_protocol_class, EdgeProtocol):
         log.warning(
             "--http %s: limits and deadlines of the client's side (LB_EDGE__*) are not in force, trailers are added to "

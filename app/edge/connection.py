@@ -22,7 +22,7 @@ DISCARD = 1 << 20
 _RESET = struct.pack("ii", 1, 0)
 
 
-class Connection(asyncio.Protocol):
+class Connection:
     """What uvicorn's own protocol classes offer to uvicorn, without the parsing.
 
     Attributes:

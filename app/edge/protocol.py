@@ -50,6 +50,7 @@ STOPPING = 1.0
 """Seconds that a client has to finish its request head when we are about to stop."""
 
 _IDLE, _HEAD, _BODY, _DEAF, _MUTED = range(5)
+_NOBODYS = httptools.HttpRequestParser(object())
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r\n")
 
 
@@ -143,7 +144,7 @@ class EdgeProtocol(Connection):
         """Tell the exchanges, and forget the connection."""
         self._gone()
         super().connection_lost(exc)
-        del self._parser  # it holds our methods
+        self._parser = _NOBODYS  # ours holds our methods: a cycle, which would wait for the collector
 
     def shutdown(self) -> None:
         """Called when uvicorn stops: finish what has begun; a new connection's request may be on its way already."""

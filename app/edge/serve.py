@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -114,7 +114,7 @@ def serve(
         opened.extend((listener, _open(listener)) for listener in listeners)
         config = uvicorn.Config(
             app,
-            http=EdgeProtocol,
+            http=cast("type[asyncio.Protocol]", EdgeProtocol),
             ws="none",
             lifespan="on",
             access_log=False,

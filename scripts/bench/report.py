@@ -1,17 +1,39 @@
-"""What the rounds come to: medians and quartiles of the ratio in each round, as a table and as JSON."""
+"""The figures as a table for people and as JSON; and what they do not show."""
 
 from __future__ import annotations
 
 import json
 import platform
-import statistics
 import time
 from pathlib import Path
 from typing import Any
 
-from scripts.bench.slices import Slice
+from scripts.bench.figures import Figures
 
-Rounds = dict[str, list[Slice]]
+METRICS = {
+    "cpu_us": ("CPU us/request", ".1f"),
+    "cpu_ms": ("CPU ms/100 MiB", ".0f"),
+    "growth": ("RSS 100k/10k", ".3f"),
+    "idle_kib": ("KiB/idle", ".1f"),
+    "idle_tls_kib": ("KiB/idle TLS", ".1f"),
+    "p99_ms": ("p99 ms", ".2f"),
+    "p50_ms": ("p50 ms", ".2f"),
+    "rps": ("req/s", ".0f"),
+    "mib_s": ("MiB/s", ".0f"),
+    "rss_mib": ("RSS MiB", ".1f"),
+}
+"""Heading and format of each, in the order of the columns."""
+
+LIMITS = (
+    "No network: load, backend and proxy talk over loopback on one machine; no packet is lost, no client is slow.",
+    "Requests a second and latency: the quick proxies saturate the core of their load, so theirs are too low.",
+    "Small differences: caches are shared and the machine may be noisy. Trust ratios, within their quartiles.",
+    "Other runs: a figure is to be compared with those of the same run only.",
+    "The same work: the others have no rate limit, no health checks, no 100 groups; go, aiohttp and naive no log.",
+    "Tuned proxies: each is as its package sets it up, with connections to the backend kept.",
+    "All memory: RSS has not in it what the kernel holds in socket buffers.",
+)
+"""What the figures do not show; printed with them."""
 
 
 def machine() -> dict[str, Any]:
@@ -21,54 +43,44 @@ def machine() -> dict[str, Any]:
     return {"cpu": models[0] if models else platform.machine(), "cores": len(models), "kernel": platform.release()}
 
 
-def quartiles(values: list[float]) -> tuple[float, float, float]:
-    """First quartile, median, third quartile."""
-    if len(values) == 1:
-        return values[0], values[0], values[0]
-    first, median, third = statistics.quantiles(values, n=4, method="inclusive")
-    return first, median, third
+def spread(of: dict[str, float], form: str) -> str:
+    if of["q1"] == of["q3"]:  # one round
+        return f"{of['median']:{form}}"
+    return f"{of['median']:{form}} ({of['q1']:{form}}-{of['q3']:{form}})"
 
 
-def summary(rounds: Rounds, reference: str) -> dict[str, dict[str, Any]]:
-    """For each proxy: CPU us a request, its ratio to *reference* in the same round, requests a second, latency."""
-    base = [one.cpu_us for one in rounds[reference]]
-    figures = {}
-    for name, slices in rounds.items():
-        cpu = quartiles([one.cpu_us for one in slices])
-        ratio = quartiles([one.cpu_us / of for one, of in zip(slices, base, strict=True)])
-        figures[name] = {
-            "cpu_us": dict(zip(("q1", "median", "q3"), cpu, strict=True)),
-            "ratio": dict(zip(("q1", "median", "q3"), ratio, strict=True)),
-            "rps": statistics.median(one.rps for one in slices),
-            "p50_ms": statistics.median(one.p50_ms for one in slices),
-            "p99_ms": statistics.median(one.p99_ms for one in slices),
-            "wrong": sum(one.wrong for one in slices),
-        }
-    return figures
-
-
-def ratios(rounds: Rounds, name: str) -> dict[str, float]:
-    """The CPU a request of *name* as a multiple of each other's, the median of that in each round."""
-    mine = [one.cpu_us for one in rounds[name]]
-    return {
-        other: statistics.median(one / of.cpu_us for one, of in zip(mine, slices, strict=True))
-        for other, slices in rounds.items()
-        if other != name
-    }
-
-
-def table(figures: dict[str, dict[str, Any]], reference: str) -> str:
-    """The same for people."""
-    head = f"{'proxy':12} {'CPU us/request':>22} {'times ' + reference:>22}"
-    head += f" {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'wrong':>6}"
-    lines = [head, "-" * len(head)]
+def table(figures: Figures, compared: tuple[str, ...]) -> str:
+    """The compared metrics with their quartiles and ratios, the others as medians."""
+    reference = next(iter(figures))
+    seen = {metric for of in figures.values() for metric in of}
+    shown = [*compared, *(metric for metric in METRICS if metric in seen and metric not in compared)]
+    head = ["proxy"]
+    for metric in shown:
+        head += [METRICS[metric][0], f"times {reference}"] if metric in compared else [METRICS[metric][0]]
+    lines = [[*head, "wrong"]]
     for name, of in figures.items():
-        cpu, ratio = of["cpu_us"], of["ratio"]
-        spread = f"{cpu['median']:.1f} ({cpu['q1']:.1f}-{cpu['q3']:.1f})"
-        times = f"{ratio['median']:.2f} ({ratio['q1']:.2f}-{ratio['q3']:.2f})"
-        rest = f"{of['rps']:8.0f} {of['p50_ms']:8.2f} {of['p99_ms']:8.2f} {of['wrong']:6}"
-        lines.append(f"{name:12} {spread:>22} {times:>22} {rest}")
-    return "\n".join(lines)
+        line = [name]
+        for metric in shown:
+            value, form = of.get(metric), METRICS[metric][1]
+            if metric in compared:
+                ratio = of["ratio"].get(metric)
+                line += [spread(value, form) if value else "-", spread(ratio, ".2f") if ratio else "-"]
+            else:
+                line.append(f"{value['median']:{form}}" if value else "-")
+        lines.append([*line, str(of["wrong"])])
+    return aligned(lines)
+
+
+def aligned(lines: list[list[str]]) -> str:
+    """The first column to the left, the others to the right, a rule under the head."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = [
+        "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        )
+        for line in lines
+    ]
+    return "\n".join([rows[0], "-" * len(rows[0]), *rows[1:]])
 
 
 def write(directory: Path, told: dict[str, Any]) -> Path:

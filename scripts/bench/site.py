@@ -92,4 +92,4 @@ def program(name: str, how: str) -> str:
 
 def first_line(command: list[str]) -> str:
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    return ((answer.stdout or answer.stderr).splitlines() or ["?"])[0].strip()
+    return ((answer.stdout + answer.stderr).strip().splitlines() or ["?"])[0].strip()

@@ -91,6 +91,16 @@ def test_a_request_id_is_passed_on_or_made() -> None:
     assert len(exchange.request_id) == 32
 
 
+def test_a_made_trace_has_the_name_of_the_request() -> None:
+    """One thing to look for, in the log and in the traces; a name that the client chose is no trace id."""
+    head, exchange = build([], request_id=True, traceparent="make")
+    assert b"traceparent: 00-%b-" % exchange.request_id.encode() in head.lines
+
+    head, exchange = build([(b"x-request-id", b"mine")], request_id=True, traceparent="make")
+    assert b"traceparent: 00-" in head.lines
+    assert b"x-request-id: mine\r\n" in head.lines
+
+
 def test_traceparent_by_rule() -> None:
     """make: passed on when valid, else made; pass: not looked at; drop: taken out."""
     valid = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -54,6 +54,6 @@ def test_a_made_traceparent_is_valid_and_sampled() -> None:
     """Whatever chance brings."""
     rng = Random(7)
     for _ in range(100):
-        made = new_traceparent(rng)
+        made = new_traceparent(new_request_id(rng), rng)
         assert valid_traceparent(made)
         assert made.endswith(b"-01")

@@ -37,9 +37,13 @@ HIGH_WATER = 128 * 1024
 MAX_INTERIM = 32
 """1xx responses before one final response."""
 
+_NOBODYS = httptools.HttpResponseParser(object())
 
-class Connection(asyncio.Protocol):
-    """A connection, owned by the `Connections` of its backend.
+
+class Connection:
+    """A connection, owned by the `Connections` of its backend: an `asyncio.Protocol` by its methods.
+
+    It does not inherit from it, which has nothing to give and would keep the class from being compiled.
 
     Attributes:
         status, fields, sized, dated: the response's end-to-end head, once `head_done`: see `ResponseHead`.
@@ -261,6 +265,7 @@ class Connection(asyncio.Protocol):
             else:
                 self.error = StaleConnection("the backend closed the connection without a response")
         self._owner.forget(self)
+        self._parser = _NOBODYS  # ours holds our methods: a cycle, which would wait for the collector
         self._wake()
         self.resume_writing()
 

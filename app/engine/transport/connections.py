@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from app.domain.errors import (
     CertificateRejected,
@@ -114,7 +114,7 @@ class Connections:
             family, host, port = address
             try:
                 _, protocol = await loop.create_connection(
-                    lambda: Connection(self, loop),
+                    lambda: cast(asyncio.Protocol, Connection(self, loop)),
                     host,
                     port,
                     family=family,
@@ -127,7 +127,7 @@ class Connections:
             if address is not self._addresses[0]:  # the one that works comes first next time
                 self._addresses.remove(address)
                 self._addresses.insert(0, address)
-            return protocol
+            return cast(Connection, protocol)
         raise failure
 
     async def _resolve(self) -> list[Address]:

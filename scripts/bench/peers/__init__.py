@@ -7,8 +7,8 @@ from scripts.bench.peers.envoy import envoy
 from scripts.bench.peers.golang import go
 from scripts.bench.peers.haproxy import haproxy
 from scripts.bench.peers.nginx import nginx, nginx_nolog, nginx_stream
-from scripts.bench.peers.ours import l7lb, l7lb_bare, l7lb_direct
 from scripts.bench.peers.other_python import aiohttp, naive
+from scripts.bench.peers.ours import l7lb, l7lb_bare, l7lb_direct
 from scripts.bench.peers.traefik import traefik
 from scripts.bench.site import Build
 

@@ -37,7 +37,9 @@ async def forward(request: web.Request) -> web.StreamResponse:
     headers.append(("X-Forwarded-For", request.remote or "unknown"))
     body = request.content if request.body_exists else None
     url = URL(request.app[BACKEND] + request.raw_path, encoded=True)
-    async with request.app[SESSION].request(request.method, url, headers=headers, data=body, allow_redirects=False) as got:
+    async with request.app[SESSION].request(
+        request.method, url, headers=headers, data=body, allow_redirects=False
+    ) as got:
         answer = web.StreamResponse(status=got.status, reason=got.reason)
         for name, value in got.headers.items():
             if name.lower() not in HOP_BY_HOP:

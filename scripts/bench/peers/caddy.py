@@ -16,7 +16,6 @@ def caddy(site: Site) -> Peer:
 {{
     admin off
     auto_https off
-    persist_config off
 }}
 {"https" if site.tls else "http"}://:{port} {{
     bind 127.0.0.1

@@ -44,8 +44,8 @@ def envoy(site: Site) -> Peer:
     path = site.directory / "envoy.json"
     path.write_text(json.dumps(config))
     command = [program, "-c", str(path), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
-    version = first_line([program, "--version"]) or first_line(["sh", "-c", f"{program} --version | grep ."])
-    return Peer("envoy", command, port, "envoy " + version.rpartition("version: ")[2])
+    version = first_line([program, "--version"]).rpartition("version: ")[2]
+    return Peer("envoy", command, port, f"Envoy {version}")
 
 
 def filter_chain(site: Site) -> dict[str, Any]:

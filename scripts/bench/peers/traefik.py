@@ -11,7 +11,10 @@ from scripts.bench.site import Peer, Site, first_line, program
 
 def traefik(site: Site) -> Peer:
     """It reads YAML, and JSON is YAML."""
-    binary, port = program("traefik", "put the program of https://github.com/traefik/traefik/releases on PATH"), free_port()
+    binary, port = (
+        program("traefik", "put the program of https://github.com/traefik/traefik/releases on PATH"),
+        free_port(),
+    )
     router: dict[str, Any] = {"rule": "PathPrefix(`/`)", "service": "backend", "entryPoints": ["front"]}
     dynamic: dict[str, Any] = {
         "http": {
