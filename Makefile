@@ -1,9 +1,9 @@
 # Every target is one line that calls scripts/, where the work is.
 
-.PHONY: help install run test lint check bench clean lock up
+.PHONY: help install run test lint check compile test-compiled bench clean lock up
 
 help:  ## What there is
-	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
 
 install:  ## .venv with everything that requirements-dev.lock names
 	@scripts/install
@@ -19,6 +19,12 @@ lint: install  ## ruff, mypy --strict, import-linter, generated files
 
 check: install  ## What must hold before a change goes in: lint, the domain's coverage, test
 	@scripts/check
+
+compile:  ## .run/compiled: the same with its hot path compiled, for which it takes gcc and Python.h (PYTHON=)
+	@scripts/compile $(ARGS)
+
+test-compiled:  ## The tests against that (ARGS="tests/edge")
+	@scripts/test-compiled $(ARGS)
 
 bench: install  ## CPU a request beside nginx, HAProxy and a naive proxy (ARGS="--rounds 5")
 	@.venv/bin/python -m scripts.bench $(ARGS)

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from app import __version__
+from app import __version__, compiled
 from settings.problems import SettingsError
 
 
@@ -20,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="l7lb",
         description="A layer-7 load balancer. Settings: LB_* variables, or a TOML or YAML file named by LB_CONFIG.",
     )
-    parser.add_argument("--version", action="version", version=f"l7lb {__version__}")
+    version = f"l7lb {__version__} (compiled)" if compiled() else f"l7lb {__version__}"
+    parser.add_argument("--version", action="version", version=version)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in commands.values():
         command.add_parser(subparsers)

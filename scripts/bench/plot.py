@@ -7,7 +7,7 @@ from typing import Any
 
 WIDTH, LEFT, RIGHT = 760, 190, 120
 ROW, BAR, TITLE, GAP = 22, 14, 30, 18
-LONGEST = 6.0  # times the first: what is longer is cut there, and its figure says how long it is
+LONGEST = 8.0  # times the first: what is longer is cut there, and its figure says how long it is
 METRICS = {"cpu_us": "us a request", "cpu_ms": "ms for 100 MiB"}
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #24292f }

@@ -1,4 +1,4 @@
-"""The bench: its arithmetic, its tables, what it tells the proxies and the load. No proxy is started and nothing loaded."""
+"""The bench: its arithmetic, its tables, what it tells the proxies and the load. No proxy runs, nothing is loaded."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,7 @@ def test_all_are_all_and_an_unknown_peer_is_refused(capsys: pytest.CaptureFixtur
 def test_a_peer_forwards_from_loopback_only(
     name: str, tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether its program is here or not, its configuration names the backend, the certificate, and no other address."""
+    """Whether its program is here or not: its configuration names the backend, the certificate, no other address."""
     module = importlib.import_module(PEERS[name].__module__)
     for finds in ("program", "binary"):
         if hasattr(module, finds):
@@ -271,7 +272,10 @@ def test_large_bodies_are_checked_byte_by_byte(bulk_port: int, monkeypatch: pyte
     """Both sides compare; one byte that is another makes it wrong."""
     assert download(bulk_port, "/x", 2)[1]
     assert upload(bulk_port, "/x", 2)[1]
-    changed = BLOCK[:-1] + b"?"
+    changed = BLOCK[:-1] + bytes([BLOCK[-1] ^ 1])
+    with contextlib.closing(HTTPConnection("127.0.0.1", bulk_port)) as client:
+        client.request("POST", "/x", BLOCK + changed)
+        assert client.getresponse().status == 400
     monkeypatch.setattr(Backend, "do_GET", lambda self: (self.start(200, len(changed)), self.wfile.write(changed)))
     assert not download(bulk_port, "/x", 1)[1]
     monkeypatch.setattr(Backend, "do_POST", lambda self: (self.rfile.read(len(BLOCK)), self.start(400, 0)))

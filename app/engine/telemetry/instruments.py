@@ -6,7 +6,7 @@ import platform
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Sequence
 
-from app import __version__
+from app import __version__, compiled
 from app.domain.backend import Backend
 from app.domain.exchange import Exchange
 from app.domain.health import State
@@ -98,8 +98,8 @@ class Instruments:
             Reading(
                 "l7lb_build_info",
                 "Always 1.",
-                ("version", "python"),
-                lambda: [((__version__, platform.python_version()), 1)],
+                ("version", "python", "compiled"),
+                lambda: [((__version__, platform.python_version(), str(compiled()).lower()), 1)],
             ),
         )
 

@@ -29,7 +29,7 @@ def held(peer: Peer, tls: bool, count: int) -> Iterator[list[socket.socket]]:
         connections = []
         for _ in range(count):
             connection = socket.create_connection(("127.0.0.1", peer.port), 30)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the request follows the handshake at once
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # handshake, then request
             if context:
                 connection = context.wrap_socket(connection)
             connections.append(open_ones.enter_context(connection))

@@ -1,0 +1,42 @@
+"""What runs is what is meant to run: the installed extension modules under scripts/test-compiled, else the Python sources."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import pytest
+
+from tests.support.backend import Backend
+from tests.support.server import ROOT, balancing
+
+COMPILED = os.environ.get("L7LB_COMPILED") == "1"
+HOOK = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
+
+
+@pytest.mark.parametrize("path", HOOK["modules"])
+def test_a_listed_module_is_compiled_where_that_is_tested_and_nowhere_else(path: str) -> None:
+    """A stale extension module beside a source would hide what is edited."""
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    file = Path(module.__file__ or "")
+    assert file.name.endswith(tuple(EXTENSION_SUFFIXES) if COMPILED else ".py")
+    assert file.is_relative_to(sys.prefix if COMPILED else ROOT)
+
+
+def test_the_version_says_whether_it_is_compiled() -> None:
+    command = [sys.executable, "-m", "app", "--version"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.endswith(" (compiled)\n") == COMPILED, said
+
+
+@pytest.mark.e2e
+def test_so_do_the_metrics_of_a_balancer_that_a_test_starts() -> None:
+    with Backend() as backend, balancing(backend, admin__token="t" * 32) as balancer:
+        text = balancer.get("/-/metrics", f"authorization: Bearer {'t' * 32}").body.decode()
+    assert re.search(rf'l7lb_build_info{{[^}}]*compiled="{str(COMPILED).lower()}"', text), text
