@@ -11,41 +11,22 @@ A request with a body, and the control plane, take the general path from the sta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-from app.domain.errors import ClientGone, StaleConnection
 from app.domain.exchange import Exchange
-from app.engine.client import UpstreamRequest, UpstreamResponse
-from app.engine.forward import IDEMPOTENT, Forwarder
+from app.engine.forward import Forwarder
+from app.engine.passage import Edge, Passage, raising
 
 if TYPE_CHECKING:
     from app.domain.headers import Fields
-    from app.engine.asgi import ASGIApp, Receive, Scope, Send
-    from app.engine.transport.connection import Connection
+    from app.engine.asgi import ASGIApp
 
 Enter = Callable[[Exchange, "Fields"], None]
 """What a layer does on the way in. Raises ProxyError."""
 Find = Callable[[str, bytes, str, "Fields", bytes, str], str]
 """Host, raw path, method, fields, query, client: the name of the group. Raises ProxyError."""
-
-
-class Edge(Protocol):
-    """What the client's connection offers."""
-
-    client: tuple[str, int] | None
-    scheme: str
-
-    def begin(self, passage: Passage) -> None:
-        """Make *passage* what this connection is busy with."""
-
-    def answer(self, passage: Passage, status: int, fields: Fields, body: bytes) -> None:
-        """Write a whole response, and go on to the next request."""
-
-    def resume(self, passage: Passage, app: ASGIApp) -> None:
-        """Go on along the general path: run *app* for the rest of the exchange."""
 
 
 class Lane(NamedTuple):
@@ -101,8 +82,8 @@ class Direct:
         self._apps = apps
         ways = {name: way_in(app) for name, app in apps.items()}
         self._lanes = {name: Lane(own, end) for name, (own, end) in ways.items() if isinstance(end, Forwarder)}
-        self.around = around
-        self.close = close
+        self._around = around
+        self._close = close
 
     def __call__(
         self, edge: Edge, method: bytes, target: bytes, headers: Fields, http11: bool, keep_alive: bool
@@ -118,7 +99,7 @@ class Direct:
                 break
         peer = edge.client[0] if edge.client is not None else "unix"
         exchange = Exchange(monotonic(), peer, edge.scheme, method.decode("ascii"), host, path.decode("latin-1"))
-        passage = Passage(self, edge, exchange, target, headers, http11, keep_alive)
+        passage = Passage(edge, self._around, self._close, exchange, target, headers, http11, keep_alive)
         edge.begin(passage)
         try:
             for enter in self._layers:
@@ -132,120 +113,7 @@ class Direct:
                 enter(exchange, headers)
             request = lane.forwarder.prepare(exchange, headers, target)
         except Exception as error:  # whatever it is, rescue knows what to make of it
-            passage.resume(_raising(error))
+            passage.resume(raising(error))
         else:
             passage.start(lane.forwarder, request)
         return True
-
-
-class Passage:
-    """One exchange on its way.
-
-    Attributes:
-        keep_alive: another request may follow on the client's connection.
-
-        target: the request target in origin form, as sent.
-    """
-
-    __slots__ = ("_direct", "_edge", "_forwarder", "_request", "exchange", "headers", "http11", "keep_alive", "target")
-
-    body_done = True
-    _forwarder: Forwarder
-    _request: UpstreamRequest
-
-    def __init__(
-        self,
-        direct: Direct,
-        edge: Edge,
-        exchange: Exchange,
-        target: bytes,
-        headers: Fields,
-        http11: bool,
-        keep_alive: bool,
-    ) -> None:
-        self._direct = direct
-        self._edge = edge
-        self.exchange = exchange
-        self.target = target
-        self.headers = headers
-        self.http11 = http11
-        self.keep_alive = keep_alive
-
-    def start(self, forwarder: Forwarder, request: UpstreamRequest) -> None:
-        """Send the request over a kept connection."""
-        self._forwarder = forwarder
-        self._request = request
-        connection = request.connection = request.connections.take()
-        if connection is None:
-            self.resume(partial(forwarder.carry, request))
-            return
-        attempt = request.attempt
-        attempt.reused = True
-        attempt.connected = attempt.started
-        connection.listener = self.progress
-        deadline = attempt.started + request.connections.response_timeout
-        connection.start(request.wire, request.method == "HEAD", deadline, request.until, False)
-
-    def progress(self) -> None:
-        """The response has come as far as its head, or it will not come."""
-        request = self._request
-        connection = request.connection
-        assert connection is not None
-        connection.listener = None
-        if connection.head_done:
-            if connection.done and connection.sized and connection.status != 204 and connection.error is None:
-                self._answer(request, connection)
-            else:
-                response = UpstreamResponse(request, connection, request.connections)
-                self.resume(partial(self._forwarder.carry, request, response=response))
-            return
-        error = connection.error
-        assert error is not None
-        if isinstance(error, StaleConnection) and request.method in IDEMPOTENT:
-            request.connection = None
-            self.resume(partial(self._forwarder.carry, request))
-        else:
-            self._forwarder.finish(request, error, monotonic())
-            self.resume(_raising(error))
-
-    def _answer(self, request: UpstreamRequest, connection: Connection) -> None:
-        now = monotonic()
-        attempt = request.attempt
-        attempt.first_byte = now
-        status = attempt.status = connection.status
-        self._forwarder.finish(request, None, now)
-        exchange = self.exchange
-        fields = self._forwarder.relay.fields(exchange, connection)
-        body = connection.take()
-        exchange.status = status
-        exchange.first_byte = exchange.ended = now
-        exchange.bytes_out = len(body)
-        request.connections.give(connection, now)
-        self._edge.answer(self, status, fields, body)
-        self._direct.close(exchange)
-
-    def resume(self, app: ASGIApp | Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]) -> None:
-        """Go on along the general path."""
-        self._edge.resume(self, self._direct.around(app))
-
-    def disconnect(self) -> None:
-        """The client has gone."""
-        error = ClientGone("the client went away before the response was complete")
-        connection = self._request.connection
-        if connection is not None:
-            connection.listener = None
-            connection.fail(error)
-        now = monotonic()
-        self._forwarder.finish(self._request, error, now)
-        exchange = self.exchange
-        exchange.error = error
-        exchange.status = error.status
-        exchange.ended = now
-        self._direct.close(exchange)
-
-
-def _raising(error: Exception) -> ASGIApp:
-    async def raises(scope: Scope, receive: Receive, send: Send) -> None:
-        raise error
-
-    return raises
