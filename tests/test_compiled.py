@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -13,11 +14,14 @@ from pathlib import Path
 
 import pytest
 
+import app
 from tests.support.backend import Backend
 from tests.support.server import ROOT, balancing
 
 COMPILED = os.environ.get("L7LB_COMPILED") == "1"
 HOOK = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
+MAINS = {"app.main", "app.__main__"}
+"""Importing these runs something."""
 
 
 @pytest.mark.parametrize("path", HOOK["modules"])
@@ -40,3 +44,17 @@ def test_so_do_the_metrics_of_a_balancer_that_a_test_starts() -> None:
     with Backend() as backend, balancing(backend, admin__token="t" * 32) as balancer:
         text = balancer.get("/-/metrics", f"authorization: Bearer {'t' * 32}").body.decode()
     assert re.search(rf'l7lb_build_info{{[^}}]*compiled="{str(COMPILED).lower()}"', text), text
+
+
+def test_no_class_that_stays_python_inherits_from_a_compiled_one() -> None:
+    """It cannot: making an object of it fails, and only then."""
+    listed = {path.removesuffix(".py").replace("/", ".") for path in HOOK["modules"]}
+    found = [module.name for module in pkgutil.walk_packages(app.__path__, "app.") if module.name not in MAINS | listed]
+    classes = [
+        one
+        for name in found
+        for one in vars(importlib.import_module(name)).values()
+        if isinstance(one, type) and one.__module__ == name
+    ]
+    assert len(classes) > 20
+    assert [one for one in classes if {base.__module__ for base in one.__mro__} & listed] == []

@@ -8,7 +8,7 @@ from scripts.bench.peers.golang import go
 from scripts.bench.peers.haproxy import haproxy
 from scripts.bench.peers.nginx import nginx, nginx_nolog, nginx_stream
 from scripts.bench.peers.other_python import aiohttp, naive
-from scripts.bench.peers.ours import l7lb, l7lb_bare, l7lb_direct
+from scripts.bench.peers.ours import l7lb, l7lb_bare, l7lb_compiled, l7lb_compiled_bare, l7lb_direct
 from scripts.bench.peers.traefik import traefik
 from scripts.bench.site import Build
 
@@ -23,6 +23,8 @@ PEERS: dict[str, Build] = {
     "traefik": traefik,
     "l7lb": l7lb,
     "l7lb-direct": l7lb_direct,
+    "l7lb-compiled": l7lb_compiled,
+    "l7lb-compiled-bare": l7lb_compiled_bare,
     "l7lb-bare": l7lb_bare,
     "aiohttp": aiohttp,
     "naive": naive,

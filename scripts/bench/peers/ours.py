@@ -6,7 +6,7 @@ import dataclasses
 import subprocess
 
 from scripts.bench.peers.other_python import uvicorn
-from scripts.bench.site import GROUPS, ROOT, Build, Missing, Peer, Site
+from scripts.bench.site import CACHE, GROUPS, ROOT, Build, Missing, Peer, Site
 
 APP = "app.main:app"
 
@@ -26,7 +26,29 @@ def l7lb_direct(site: Site) -> Peer:
     return peer
 
 
-def l7lb_bare(site: Site) -> Peer:
+def l7lb_compiled(site: Site) -> Peer:
+    """The second driver, its modules compiled by mypyc: as quick as it gets. Raises Missing without a C compiler."""
+    return compiled(site, "l7lb-compiled", full(site, {"LB_EDGE__DRIVER": "direct"}))
+
+
+def l7lb_compiled_bare(site: Site) -> Peer:
+    """That with nothing on."""
+    return compiled(site, "l7lb-compiled-bare", l7lb_bare(site, {"LB_EDGE__DRIVER": "direct"}))
+
+
+def compiled(site: Site, name: str, peer: Peer) -> Peer:
+    """*peer*, run by a venv in which l7lb is compiled. Raises Missing without a C compiler."""
+    venv = CACHE / f"compiled-{site.python.label}"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    made = subprocess.run([ROOT / "scripts/compile", "--python", site.python.path, venv], check=False)
+    if made.returncode:
+        raise Missing("scripts/compile, which needs gcc and python3-dev, could not compile it")
+    command = [str(venv / "bin/python"), *peer.command[1:], "--app-dir", str(site.directory)]
+    env = peer.env | {"PYTHONPATH": "", "PYTHONSAFEPATH": "1"}  # what is installed there, not the sources of this tree
+    return dataclasses.replace(peer, name=name, command=command, env=env)
+
+
+def l7lb_bare(site: Site, more: dict[str, str] | None = None) -> Peer:
     """Nothing on: what forwarding alone costs."""
     settings = {
         "LB_ROUTES": "/=a",
@@ -35,7 +57,7 @@ def l7lb_bare(site: Site) -> Peer:
         "LB_LOG__FORMAT": "off",
         "LB_DRAIN__DELAY": "0s",
     }
-    return uvicorn(site, "l7lb-bare", APP, settings)
+    return uvicorn(site, "l7lb-bare", APP, settings | (more or {}))
 
 
 def full(site: Site, more: dict[str, str] | None = None, *flags: str, groups: int = GROUPS) -> Peer:

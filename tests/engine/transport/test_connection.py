@@ -2,11 +2,11 @@
 
 import asyncio
 from math import inf
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
+from app.domain.backend import Backend
 from app.domain.errors import (
     ClientGone,
     ConnectionTerminated,
@@ -20,6 +20,9 @@ from app.domain.errors import (
     TotalTimeout,
 )
 from app.engine.transport.connection import HIGH_WATER, MAX_INTERIM, Connection
+from app.engine.transport.connections import Connections
+from settings.pools import BackendSettings, PoolSettings
+from settings.resilience import HealthSettings
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -54,12 +57,11 @@ class Wire:
 class Peer:
     """A connection with the backend's end in our hand."""
 
-    def __init__(self, **owner: Any) -> None:
+    def __init__(self) -> None:
         self.wire = Wire()
-        owned: Any = SimpleNamespace(
-            **({"max_header_bytes": 65536, "max_headers": 200, "forget": lambda _: None} | owner)
-        )
-        self.connection = Connection(owned, asyncio.get_running_loop())
+        backend = Backend("p", BackendSettings(url="http://h", id="b"), HealthSettings())
+        pool = PoolSettings(backends=(backend.spec,))
+        self.connection = Connection(Connections(backend, pool, set()), asyncio.get_running_loop())
         self.connection.connection_made(cast(asyncio.BaseTransport, self.wire))
 
     def start(self, *, head_only: bool = False, uploading: bool = False, until: float = inf) -> "Peer":
