@@ -1,4 +1,4 @@
-"""Build hook: with L7LB_COMPILE=1 the modules of the hot path are compiled by mypyc into the wheel, beside their sources.
+"""Build hook: with L7LB_COMPILE=1 mypyc compiles the modules of the hot path into the wheel, beside their sources.
 
 Without a C compiler or Python.h it says so and the wheel is the pure one. An editable installation is never compiled,
 for its extension modules would hide what is edited.
@@ -68,4 +68,5 @@ def compiled(root: Path, modules: list[str], built: Path) -> dict[Path, str]:
         build.build_lib, build.build_temp = str(built / "lib"), str(built / "o")
         build.ensure_finalized()
         build.run()
-    return {path: str(path.relative_to(built / "lib")) for path in sorted((built / "lib").rglob("*.*")) if path.is_file()}
+    made = built / "lib"
+    return {path: str(path.relative_to(made)) for path in sorted(made.rglob("*.*")) if path.is_file()}

@@ -137,8 +137,9 @@ def kind(annotation: Any, metadata: list[Any] = []) -> str:  # noqa: B006  # nev
         return f"list of {kind(args[0])}s"
     if origin is dict:
         return "table of text"
-    names = {"bool": "true or false", "int": "number", "str": "text", "Path": "file", "Choice": "kind, with options",
-             "SecretStr": "secret", "IPv4Network": "network", "BackendSettings": "backend"}  # fmt: skip
+    names = {"bool": "true or false", "int": "number", "float": "number", "str": "text", "Path": "file",
+             "Choice": "kind, with options", "SecretStr": "secret", "IPv4Network": "network",
+             "BackendSettings": "backend"}  # fmt: skip
     return names[annotation.__name__]
 
 

@@ -1,4 +1,4 @@
-"""What runs is what is meant to run: the installed extension modules under scripts/test-compiled, else the Python sources."""
+"""What runs is what is meant to run: the installed extension modules under scripts/test-compiled, else the sources."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from tests.support.backend import Backend
 from tests.support.server import ROOT, balancing
 
 COMPILED = os.environ.get("L7LB_COMPILED") == "1"
-HOOK = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
+WHEEL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+MODULES = WHEEL["hooks"]["custom"]["modules"]
 MAINS = {"app.main", "app.__main__"}
 """Importing these runs something."""
 
 
-@pytest.mark.parametrize("path", HOOK["modules"])
+@pytest.mark.parametrize("path", MODULES)
 def test_a_listed_module_is_compiled_where_that_is_tested_and_nowhere_else(path: str) -> None:
     """A stale extension module beside a source would hide what is edited."""
     module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
@@ -48,7 +49,7 @@ def test_so_do_the_metrics_of_a_balancer_that_a_test_starts() -> None:
 
 def test_no_class_that_stays_python_inherits_from_a_compiled_one() -> None:
     """It cannot: making an object of it fails, and only then."""
-    listed = {path.removesuffix(".py").replace("/", ".") for path in HOOK["modules"]}
+    listed = {path.removesuffix(".py").replace("/", ".") for path in MODULES}
     found = [module.name for module in pkgutil.walk_packages(app.__path__, "app.") if module.name not in MAINS | listed]
     classes = [
         one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import os
 import re
 import subprocess
 import sys
@@ -71,10 +72,49 @@ def test_the_wheel_has_the_balancer_its_settings_and_nothing_else(tmp_path: Path
     assert "l7lb = app.cli:main" in entry_points
 
 
+def built(target: str, directory: Path, **environ: str) -> tuple[Path, list[str], str]:
+    """A wheel, the names in it, and what was said while it was built."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(directory)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | environ, check=True, capture_output=True, text=True)
+    (wheel,) = directory.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return wheel, archive.namelist(), done.stdout + done.stderr
+
+
+def test_without_a_compiler_the_wheel_is_pure_python_and_one_line_says_so(tmp_path: Path) -> None:
+    wheel, names, said = built("wheel", tmp_path, L7LB_COMPILE="1", CC="no-such-compiler")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert "app/engine/direct.py" in names
+    assert not [name for name in names if name.endswith(".so")]
+    assert [line for line in said.splitlines() if "no-such-compiler" in line and "pure Python" in line]
+    assert len(said.splitlines()) == 2, said
+
+
+def test_an_editable_installation_is_never_compiled(tmp_path: Path) -> None:
+    """Its extension modules would hide what is edited."""
+    wheel, names, _ = built("wheel:editable", tmp_path, L7LB_COMPILE="1")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert not [name for name in names if name.endswith(".so")]
+
+
+def test_what_is_compiled_is_there_once_and_in_order() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    modules = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["modules"]
+    assert modules == sorted(set(modules))
+    assert [module for module in modules if not (ROOT / module).is_file()] == []
+    assert "app/engine/direct.py" in modules, "app.compiled() goes by it"
+
+
+def test_the_docs_say_how_to_compile_it() -> None:
+    said = (ROOT / "docs/performance.md").read_text()
+    assert "scripts/compile" in said
+
+
 def test_every_make_target_is_one_line_that_calls_scripts() -> None:
-    targets = re.findall(r"^([a-z]+):(.*)\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):(.*)\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     found = {name: recipe for name, _, recipe in targets}
-    assert set(found) == {"help", "install", "run", "test", "lint", "check", "bench", "lock", "up", "clean"}
+    plain = {"help", "install", "run", "test", "lint", "check", "bench", "lock", "up", "clean"}
+    assert set(found) == plain | {"compile", "test-compiled"}
     for name, recipe in found.items():
         assert recipe.count("\n") == 1, name
         called = re.search(r"scripts/[\w./-]+|scripts\.bench", recipe)

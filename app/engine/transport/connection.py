@@ -198,7 +198,8 @@ class Connection:
         """Close without an exchange."""
         self.reusable = False
         self.deadline = inf
-        self.transport.close()
+        if not self.transport.is_closing():  # closed twice, that of TLS cannot be aborted any more (Python 3.11.2)
+            self.transport.close()
 
     def _wake(self) -> None:
         waiter = self._waiter

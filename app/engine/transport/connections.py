@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from ipaddress import ip_address
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -47,8 +49,8 @@ class Connections:
         self._server_name = (pool.tls.server_name or backend.host) if self._tls else None
         self._live = live
         self._idle: list[Connection] = []
-        self._addresses: list[Address] = []
-        self._resolved = 0.0
+        self._addresses = _literal(backend.host, backend.port)
+        self._resolved = inf if self._addresses else 0.0  # an address is not asked for
         self.settings = pool
         timeouts = pool.timeouts
         self.connect_timeout = timeouts.connect or None
@@ -92,10 +94,10 @@ class Connections:
             async with asyncio.timeout(self.connect_timeout):
                 connection = await self._connect()
         except TimeoutError as fault:
-            self._resolved = 0.0
+            self._ask_again()
             raise ConnectTimeout(f"no connection within {self.connect_timeout} s") from fault
         except ProxyError:
-            self._resolved = 0.0
+            self._ask_again()
             raise
         connection.idle_timeout = self.idle_timeout
         self._live.add(connection)
@@ -130,6 +132,10 @@ class Connections:
             return cast(Connection, protocol)
         raise failure
 
+    def _ask_again(self) -> None:
+        if self._resolved != inf:
+            self._resolved = 0.0
+
     async def _resolve(self) -> list[Address]:
         """The addresses of the host, asked for off the loop when they are old. Raises NameNotResolved."""
         now = monotonic()
@@ -141,6 +147,15 @@ class Connections:
             self._addresses = [(family, str(where[0]), self._port) for family, _, _, _, where in found]
             self._resolved = now
         return self._addresses
+
+
+def _literal(host: str, port: int) -> list[Address]:
+    """The address that *host* is; nothing for a name."""
+    try:
+        version = ip_address(host).version
+    except ValueError:
+        return []
+    return [(socket.AF_INET if version == 4 else socket.AF_INET6, host, port)]
 
 
 def _translate(fault: OSError) -> ConnectFailed:

@@ -54,6 +54,7 @@ def l7lb_bare(site: Site, more: dict[str, str] | None = None) -> Peer:
         "LB_ROUTES": "/=a",
         "LB_POOLS__A__BACKENDS": f"http://127.0.0.1:{site.backend}",
         "LB_POOLS__A__HEALTH__KIND": "none",
+        "LB_POOLS__A__TIMEOUTS__KEEP_ALIVE": "60s",
         "LB_LOG__FORMAT": "off",
         "LB_DRAIN__DELAY": "0s",
     }
@@ -65,6 +66,7 @@ def full(site: Site, more: dict[str, str] | None = None, *flags: str, groups: in
         "LB_ROUTES": "; ".join(f"/g{number:03}=a" for number in range(groups)),
         "LB_POOLS__A__BACKENDS": f"http://127.0.0.1:{site.backend}",
         "LB_POOLS__A__HEALTH__PATH": "/",
+        "LB_POOLS__A__TIMEOUTS__KEEP_ALIVE": "60s",  # as nginx and the others keep theirs between two slices
         "LB_RATE_LIMIT__KIND": "token_bucket",
         "LB_RATE_LIMIT__RATE": "1000000/s",  # that nobody is refused; the price of asking is the same
         "LB_DRAIN__DELAY": "0s",  # nobody has to learn that it stops
