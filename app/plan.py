@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from app.domain.affinity import affinity_of
 from app.domain.routing import RouteTable
 from app.domain.strategies import STRATEGIES
 from app.engine.transport import trust
@@ -38,6 +39,11 @@ def _problems(settings: Settings) -> Iterator[Problem]:
             message, _, hint = " ".join(str(error).split()).partition("; ")
             fix = hint or f"write one of {', '.join(STRATEGIES)}"
             yield _problem(settings, ("pools", name, "strategy"), message, fix)
+        try:
+            affinity_of(pool.affinity)
+        except ValueError as error:
+            fix = "write module:function of what can be imported here, or client, path, header:<name> and the like"
+            yield _problem(settings, ("pools", name, "affinity"), str(error), fix)
         if pool.tls.ca is not None:
             try:
                 trust.context(pool.tls)

@@ -25,7 +25,7 @@ class Frozen(BaseModel):
 
 
 class Choice(Frozen):
-    """Which implementation, and its options, which stand beside its code: `"p2c"` or `{kind = "p2c", choices = 3}`."""
+    """Which implementation, and its options, beside its code: `"p2c"` or `{kind = "maglev", table = 5003}`."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 

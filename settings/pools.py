@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from settings.models import Choice, File, Frozen, Listed
 from settings.problems import Wrong, did_you_mean
 from settings.resilience import HealthSettings
-from settings.units import Duration, Size, spell_duration
+from settings.units import Duration, Ratio, Size, spell_duration
 
 _EXAMPLE = 'write one such as "http://10.0.0.1:8000" or "https://app.internal"'
 
@@ -41,6 +41,21 @@ def _url(value: str) -> str:
 def _id(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._:\[\]-]{1,128}", value):
         raise Wrong("not an id", "write letters, digits and . _ : - only, at most 128")
+    return value
+
+
+def _affinity(value: str) -> str:
+    if re.fullmatch(r"client|path|(header|cookie):[!#$%&'*+\-.^_`|~0-9A-Za-z]+|query:[^&=#\s\x00-\x1f\x7f]+", value):
+        return value.lower() if value.startswith("header:") else value
+    if re.fullmatch(r"(?!(?:client|path|header|cookie|query):)[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
+        return value
+    fix = 'write "client", "path", "header:<name>", "cookie:<name>", "query:<name>" or "module:function"'
+    raise Wrong("not a part of a key", fix)
+
+
+def _whole_key(value: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(value)) < len(value):
+        raise Wrong("a part of the key is there twice", "leave one out")
     return value
 
 
@@ -107,6 +122,17 @@ class TimeoutSettings(Frozen):
         return self
 
 
+class SlowStartSettings(Frozen):
+    """How a backend that begins to take requests is spared at first; not by strategies that hash."""
+
+    window: Duration = 0.0
+    """How long it takes to get to its whole weight; 0 is at once."""
+    min_weight: Ratio = Field(default=0.1, gt=0)
+    """Share of its weight that it has at least."""
+    aggression: float = Field(default=1.0, gt=0, le=100)
+    """1 is a straight line; more is more in the beginning, less is less."""
+
+
 class BackendTlsSettings(Frozen):
     """How an `https://` backend is trusted."""
 
@@ -124,13 +150,20 @@ class PoolSettings(Frozen):
     backends: Listed[BackendSettings] = ()
     """The backends: `url|weight=2|id=a`, with commas between."""
     strategy: Choice = Choice(kind="round_robin")
-    """How a backend is chosen: round_robin, random, least_connections, first, or one that a package brings."""
+    """How a backend is chosen: round_robin, random, least_connections, first, p2c, peak_ewma, least_time, rendezvous,
+    ring_hash, maglev, or one that a package brings."""
     health: HealthSettings = HealthSettings()
     """How a backend's health is known."""
     timeouts: TimeoutSettings = TimeoutSettings()
     """How long we wait for a backend."""
     tls: BackendTlsSettings = BackendTlsSettings()
     """How an `https://` backend is trusted."""
+    affinity: Annotated[Listed[Annotated[str, AfterValidator(_affinity)]], AfterValidator(_whole_key)] = ()
+    """What requests for the same backend have in common: client, path, `header:<name>`, `cookie:<name>`,
+    `query:<name>`, `module:function`, or several of them together. For rendezvous, ring_hash and maglev, which take the
+    client when not given."""
+    slow_start: SlowStartSettings = SlowStartSettings()
+    """How a backend that begins to take requests is spared at first."""
     max_response_header_bytes: Size = Field(default=65536, ge=1024)
     """Bytes of a response head, above which it is a 502; at least 1KiB."""
     max_response_headers: int = Field(default=200, ge=1)

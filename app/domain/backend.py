@@ -29,13 +29,19 @@ class Backend:
 
         weight: share of the traffic beside the others; 0 takes none.
 
+        share: what its weight counts for now, which is less while it warms up; only beside the shares of the others
+            of its pool does it mean anything. Kept by the pool.
+
+        entered: monotonic seconds, since when it takes requests; None while it does not, or that is not known.
+
         in_flight: requests being served, up to the last byte of the response.
 
         draining: finishes what it has, takes nothing new.
     """
 
     __slots__ = (
-        "authority", "draining", "health", "host", "id", "in_flight", "pool", "port", "scheme", "spec", "weight",
+        "authority", "draining", "entered", "health", "host", "id", "in_flight", "pool", "port", "scheme", "share",
+        "spec", "weight",
     )  # fmt: skip
 
     def __init__(self, pool: str, spec: BackendSettings, health: HealthSettings) -> None:
@@ -45,8 +51,9 @@ class Backend:
         self.id = spec.id
         self.pool = pool
         self.spec = spec
-        self.weight = spec.weight
+        self.weight = self.share = spec.weight
         self.in_flight = 0
+        self.entered: float | None = None
         self.draining = False
         self.health = Health(health)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import inf
 
+from app.domain.affinity import affinity_of
 from app.domain.backend import Backend
 from app.domain.errors import NoBackend
+from app.domain.slow_start import SlowStart, level
 from app.domain.strategies.strategy import Strategy
 from settings.pools import PoolSettings
 
@@ -18,9 +21,17 @@ class Pool:
         backends: all of them, in the order of the settings.
 
         available: those that may be picked now, in the same order; kept up to date by `refresh`.
+
+        affinity: makes the key of a request; None where nothing goes by it.
+
+        observe: takes an attempt that ended, monotonic seconds, and those of its `Retry-After` where there is one; None
+            where the strategy does not learn.
     """
 
-    __slots__ = ("_choose", "_strategy", "available", "backends", "name", "settings", "timeouts")
+    __slots__ = (
+        "_again", "_choose", "_slow_start", "_strategy", "affinity", "available", "backends", "name", "observe",
+        "settings", "timeouts",
+    )  # fmt: skip
 
     def __init__(self, name: str, settings: PoolSettings, strategy: Strategy, backends: tuple[Backend, ...]) -> None:
         self.name = name
@@ -30,12 +41,26 @@ class Pool:
         self.available: tuple[Backend, ...] = ()
         self._strategy = strategy
         self._choose = strategy.pick  # bound once, not per request
+        self._again = inf
+        self._slow_start = SlowStart(settings.slow_start) if settings.slow_start.window else None
+        keyed = ("client",) if getattr(strategy, "keyed", False) else ()
+        self.affinity = affinity_of(settings.affinity or keyed)
+        self.observe: Callable[..., None] | None = strategy.observe if getattr(strategy, "learns", False) else None
         self.refresh()
 
     def refresh(self) -> None:
         """Look again which backends are available: after a flip of health, a drain or a change of weight."""
         self.available = tuple(backend for backend in self.backends if backend.available)
-        self._strategy.rebuild(self.available)
+        if self._slow_start is None:
+            level(self.available)
+            self._strategy.rebuild(self.available)
+            return
+        for backend in self.backends:
+            if not backend.available:
+                backend.entered = None
+        # who entered does so with the next pick, which knows the time
+        self._again = -inf
+        self._choose = self._choose_warming
 
     def pick(self, key: bytes, tried: Sequence[Backend], now: float) -> Backend:
         """Pick a backend for one attempt.
@@ -56,6 +81,16 @@ class Pool:
         if tried:
             available = tuple(backend for backend in available if backend not in tried) or available
         return self._choose(available, key, now)
+
+    def _choose_warming(self, available: Sequence[Backend], key: bytes, now: float) -> Backend:
+        """Stands in for the strategy's own `pick` while a backend is in slow start, and at no other time."""
+        if now >= self._again:
+            assert self._slow_start is not None
+            self._again = self._slow_start.weigh(self.available, now)
+            self._strategy.rebuild(self.available)
+            if self._again == inf:
+                self._choose = self._strategy.pick
+        return self._strategy.pick(available, key, now)
 
     def back_in(self, now: float) -> float:
         """Seconds, at least 1, until a probe may bring a backend back."""

@@ -79,11 +79,13 @@ class Forwarder:
         host, lines, length = self._head.build(exchange, headers)
         if self._max_body and length > self._max_body:
             raise BodyTooLarge(f"the request body is over {self._max_body} bytes")
+        affinity = pool.affinity
+        key = affinity(exchange, headers, target) if affinity is not None else b""
         if self._target is not None:
             path, mark, query = target.partition(b"?")
             target = self._target.apply(path) + mark + query
 
-        attempt = Attempt(pool.pick(b"", (), exchange.started), monotonic())
+        attempt = Attempt(pool.pick(key, (), exchange.started), monotonic())
         exchange.attempts.append(attempt)
         backend = attempt.backend
         backend.in_flight += 1
@@ -103,6 +105,8 @@ class Forwarder:
         attempt.ended = now
         if error is not None and not isinstance(error, ClientGone):
             attempt.error = error
+        if (observe := self._pool.observe) is not None:  # only where the strategy learns
+            observe(attempt, now)
 
     async def carry(
         self,

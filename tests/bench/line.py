@@ -1,4 +1,4 @@
-"""The whole way of a request in memory: the client's connection, the app with everything on, a kept backend connection."""
+"""The whole way of a request in memory: a client's connection, the app with everything on, a kept connection."""
 
 from __future__ import annotations
 

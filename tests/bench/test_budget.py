@@ -19,7 +19,7 @@ compiled = not app.engine.direct.__file__.endswith(".py")
 interpreted = pytest.mark.skipif(compiled, reason="compiled functions make no calls that could be counted")
 
 CALLS = 152
-"""Python and C calls of one request with everything on, on the direct driver; 152 when this was written, so that one more is seen."""
+"""Python and C calls of one request with everything on, on the direct driver: exact, so that one more is seen."""
 MEMORY = 12_000
 """Bytes that one request has at a time, its own 1.3 KiB of response twice among them; 8 200 when this was written."""
 

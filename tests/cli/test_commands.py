@@ -72,6 +72,7 @@ def test_check_warns_of_unknown_variables(monkeypatch: pytest.MonkeyPatch, capsy
 
 # What only the parts that use a setting know.
 UNBUILDABLE = [
+    ({"LB_POOLS__A__AFFINITY": "no_such:key"}, "LB_POOLS__A__AFFINITY: pools.a.affinity: 'no_such:key'", "module:"),
     ({"LB_POOLS__A__STRATEGY": "round_robbin"}, "LB_POOLS__A__STRATEGY: pools.a.strategy: unknown kind", "round_robin"),
     (
         {"LB_POOLS__A__STRATEGY__KIND": "first", "LB_POOLS__A__STRATEGY__X": "3"},

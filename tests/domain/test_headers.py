@@ -66,6 +66,7 @@ def test_framing_that_can_be_read_in_two_ways_is_refused(headers: list[tuple[byt
 def test_connection_tokens_of_its_own_are_no_field_names() -> None:
     """close and keep-alive speak of the connection itself."""
     assert connection_listed(b"Close, keep-alive,, X-A ,x-b") == {b"x-a", b"x-b"}
+    assert connection_listed(b"Keep-Alive") == frozenset()
 
 
 def test_values_are_joined_as_a_list() -> None:

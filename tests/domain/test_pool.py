@@ -3,6 +3,7 @@
 import pytest
 
 from app.domain.errors import NoBackend
+from app.domain.exchange import Exchange
 from settings.resilience import HealthSettings
 from tests.support.fleet import backend, fleet, pool
 
@@ -54,3 +55,22 @@ def test_a_pool_without_backends_says_so() -> None:
     """Its 503 is not to be taken for a failure."""
     with pytest.raises(NoBackend, match="pool p: no backends"):
         pool(()).pick(b"", (), 0.0)
+
+
+def test_a_strategy_is_told_what_it_wants_to_learn() -> None:
+    """And nobody is asked where it wants nothing: round robin must not pay for what others need."""
+    assert pool(fleet(1)).observe is None
+    assert pool(fleet(1), "peak_ewma").observe is not None
+
+
+def test_a_key_is_made_where_somebody_goes_by_it() -> None:
+    """By the client where a strategy hashes and nothing is said; otherwise nothing is computed."""
+    exchange = Exchange(0.0, "192.0.2.7", "http", "GET", "h", "/")
+
+    assert pool(fleet(1)).affinity is None
+    for kind, said, expected in (
+        ("maglev", (), b"192.0.2.7"), ("maglev", ("path",), b"/a"), ("round_robin", ("path",), b"/a"),
+    ):  # fmt: skip
+        affinity = pool(fleet(1), kind, affinity=said).affinity
+        assert affinity is not None
+        assert affinity(exchange, [], b"/a?b") == expected

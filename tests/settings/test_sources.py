@@ -115,6 +115,7 @@ LISTS = {
     "LB_GROUPS__G__REQUEST_HEADERS__REMOVE": "x-a,x-b",
     "LB_GROUPS__G__RESPONSE_HEADERS__REMOVE": "x-a,x-b",
     "LB_POOLS__P__BACKENDS": "http://a,http://b",
+    "LB_POOLS__P__AFFINITY": "client,cookie:session",
     "LB_POOLS__P__HEALTH__STATUS": "200-299,404",
     "LB_RATE_LIMIT__KEY": "client,group",
     "LB_LIMITS__L__KEY": "client,header:x-user",

@@ -27,8 +27,9 @@ def fleet(*weights: int, health: HealthSettings = UNPROBED) -> tuple[Backend, ..
 
 
 def strategy(kind: str, seed: int = 7) -> Strategy:
-    """One of the table, with chance from *seed*."""
-    return STRATEGIES.build(Choice(kind=kind), rng=Random(seed))
+    """One of the table, with chance from *seed*; options stand behind its kind: "maglev|bounded=1.5|table=251"."""
+    name, *options = kind.split("|")
+    return STRATEGIES.build(Choice(kind=name, **dict(option.split("=") for option in options)), rng=Random(seed))
 
 
 def pool(backends: tuple[Backend, ...], kind: str = "round_robin", **settings: Any) -> Pool:

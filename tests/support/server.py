@@ -58,7 +58,8 @@ class Balancer:
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("LB_", "UVICORN_"))}
         self.process = subprocess.Popen(
             [*command, *flags, *(certificate.flags if certificate else ())],
-            cwd=ROOT, env={**clean, "LB_DRAIN__DELAY": "0", "LB_EDGE__DRIVER": driver, **settings}, stdin=subprocess.DEVNULL,
+            cwd=ROOT, env={**clean, "LB_DRAIN__DELAY": "0", "LB_EDGE__DRIVER": driver, **settings},
+            stdin=subprocess.DEVNULL,
             stdout=stdout, stderr=subprocess.PIPE, text=True, errors="backslashreplace", bufsize=1,
             start_new_session=True,
         )  # fmt: skip

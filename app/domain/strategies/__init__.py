@@ -3,7 +3,13 @@
 from app.domain.registry import Registry
 from app.domain.strategies.first import First
 from app.domain.strategies.least_connections import LeastConnections
+from app.domain.strategies.least_time import LeastTime
+from app.domain.strategies.maglev import Maglev
+from app.domain.strategies.p2c import P2C
+from app.domain.strategies.peak_ewma import PeakEwma
 from app.domain.strategies.random import Random
+from app.domain.strategies.rendezvous import Rendezvous
+from app.domain.strategies.ring_hash import RingHash
 from app.domain.strategies.round_robin import RoundRobin
 from app.domain.strategies.strategy import Strategy
 
@@ -12,7 +18,13 @@ STRATEGIES: Registry[Strategy] = Registry(
     {
         "first": First,
         "least_connections": LeastConnections,
+        "least_time": LeastTime,
+        "maglev": Maglev,
+        "p2c": P2C,
+        "peak_ewma": PeakEwma,
         "random": Random,
+        "rendezvous": Rendezvous,
+        "ring_hash": RingHash,
         "round_robin": RoundRobin,
     },
 )

@@ -35,7 +35,7 @@ class LeastConnections(Strategy):
         tied: list[Backend] = []
         for backend in available:
             # a/v < b/w without division: weights are whole numbers, so ties are exact
-            ahead = least.in_flight * backend.weight - backend.in_flight * least.weight
+            ahead = least.in_flight * backend.share - backend.in_flight * least.share
             if ahead > 0:
                 least = backend
                 tied = [backend]

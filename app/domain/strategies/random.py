@@ -38,4 +38,4 @@ class Random(Strategy):
 
 
 def _sums(backends: Sequence[Backend]) -> list[int]:
-    return list(accumulate(backend.weight for backend in backends))
+    return list(accumulate(backend.share for backend in backends))

@@ -47,7 +47,7 @@ class RoundRobin(Strategy):
         self._queue = []
         if not self._ring:
             # first deadlines at a random point of each period: nobody is favoured by a restart
-            self._queue = [(self._rng.random() / b.weight, i, b) for i, b in enumerate(available)]
+            self._queue = [(self._rng.random() / b.share, i, b) for i, b in enumerate(available)]
             heapify(self._queue)
 
     def pick(self, available: Sequence[Backend], key: bytes, now: float) -> Backend:
@@ -64,7 +64,7 @@ class RoundRobin(Strategy):
 
     def _earliest(self) -> Backend:
         due, position, backend = self._queue[0]
-        heapreplace(self._queue, (due + 1.0 / backend.weight, position, backend))
+        heapreplace(self._queue, (due + 1.0 / backend.share, position, backend))
         return backend
 
     def _another(self, available: Sequence[Backend]) -> Backend:
@@ -80,10 +80,10 @@ def cycle(backends: Sequence[Backend]) -> list[Backend]:
     A backend has earned turns * weight and paid picks * sum, so that among those of one weight the richest is the one
     picked least often, the first of them: they go in order, and only the foremost of each weight need be compared.
     """
-    shared = gcd(*(backend.weight for backend in backends))
+    shared = gcd(*(backend.share for backend in backends))
     columns: dict[int, list[int]] = {}
     for position, backend in enumerate(backends):
-        columns.setdefault(backend.weight // shared, []).append(position)
+        columns.setdefault(backend.share // shared, []).append(position)
     if len(columns) == 1:
         return list(backends)
     total = sum(weight * len(column) for weight, column in columns.items())

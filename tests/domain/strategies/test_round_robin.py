@@ -1,9 +1,7 @@
 """nginx's order, and that it costs the same however many backends there are."""
 
-import sys
 from collections import Counter
 from random import Random
-from types import FrameType
 
 import pytest
 from hypothesis import given
@@ -12,6 +10,7 @@ from hypothesis import strategies as st
 from app.domain.backend import Backend
 from app.domain.strategies.round_robin import BUDGET, cycle
 from tests.support.fleet import fleet, pool
+from tests.support.steps import steps
 
 
 def nginx(backends: tuple[Backend, ...], count: int) -> list[str]:
@@ -90,29 +89,7 @@ def test_a_thousand_backends_cost_a_pick_no_more_than_two(heaviest: int) -> None
     rng = Random(7)
     few, many = fleet(1, heaviest), fleet(*(rng.randint(1, heaviest) for _ in range(1000)))
 
-    assert steps(many) <= 2 * steps(few)
-
-
-def steps(backends: tuple[Backend, ...]) -> int:
-    """Lines run and functions called, in Python and in C, by 100 picks."""
-    chosen = pool(backends)
-    counted = 0
-
-    def count(frame: FrameType, event: str, arg: object) -> object:
-        nonlocal counted
-        counted += 1
-        return count
-
-    before = sys.getprofile(), sys.gettrace()  # coverage has the latter while it measures
-    sys.setprofile(count)
-    sys.settrace(count)
-    try:
-        for _ in range(100):
-            chosen.pick(b"", (), 0.0)
-    finally:
-        sys.setprofile(before[0])
-        sys.settrace(before[1])
-    return counted
+    assert steps(pool(many)) <= 2 * steps(pool(few))
 
 
 def test_the_budget_holds() -> None:
