@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-WIDTH, LEFT, RIGHT = 760, 190, 120
+WIDTH, LEFT, RIGHT = 800, 230, 120
 ROW, BAR, TITLE, GAP = 22, 14, 30, 18
 LONGEST = 8.0  # times the first: what is longer is cut there, and its figure says how long it is
 METRICS = {"cpu_us": "us a request", "cpu_ms": "ms for 100 MiB"}
