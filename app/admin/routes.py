@@ -12,9 +12,8 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from app.admin import views
 from app.admin.answers import FIELDS, Json, Problem, Problems
 from app.admin.control import Control
+from app.domain.metrics import CONTENT_TYPE
 from app.middleware.admin_token import AdminToken
-
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def routes(control: Control) -> list[BaseRoute]:
@@ -40,7 +39,7 @@ def routes(control: Control) -> list[BaseRoute]:
         return Json(views.routes(control.route_table, control.settings))
 
     async def metrics(_: Request) -> Response:
-        return Response(control.metrics_text(), headers={**FIELDS, "content-type": METRICS_TYPE})
+        return Response(control.metrics_text(), headers={**FIELDS, "content-type": CONTENT_TYPE})
 
     found: list[BaseRoute] = [Route("/live", live), Route("/ready", ready)]
     token = control.settings.admin.token

@@ -5,7 +5,7 @@ Fields are `(name, value)` pairs of bytes, names in lower case, order and duplic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from app.domain.errors import ResponseInvalid
@@ -28,9 +28,6 @@ HOP_BY_HOP = frozenset(
     }
 )
 """RFC 9110 section 7.6.1 and what older proxies left behind."""
-
-NO_BODY = frozenset({204, 304})
-"""Statuses whose response has no body, whatever its fields say (RFC 9112 section 6.3)."""
 
 _RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"date"}
 _OWN_TOKENS = frozenset({b"close", b"keep-alive", b""})
@@ -99,8 +96,3 @@ def response_head(headers: Fields) -> ResponseHead:
     if taken:
         fields = [field for field in fields if field[0] not in taken or field[0] == b"content-length"]
     return ResponseHead(fields, framed, sized, dated)
-
-
-def serialise(fields: Sequence[Field]) -> bytes:
-    """Field lines as they stand on the wire, each with its CRLF."""
-    return b"".join([b"%b: %b\r\n" % field for field in fields])

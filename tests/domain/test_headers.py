@@ -3,7 +3,7 @@
 import pytest
 
 from app.domain.errors import ResponseInvalid
-from app.domain.headers import connection_listed, listed, response_head, serialise
+from app.domain.headers import connection_listed, listed, response_head
 
 
 def test_hop_by_hop_fields_and_those_that_connection_names_stay_here() -> None:
@@ -74,8 +74,3 @@ def test_values_are_joined_as_a_list() -> None:
     headers = [(b"a", b"1"), (b"b", b"x"), (b"a", b"2")]
 
     assert (listed(b"a", headers), listed(b"c", headers)) == (b"1, 2", b"")
-
-
-def test_serialised_as_on_the_wire() -> None:
-    """One line a field."""
-    assert serialise([(b"a", b"1"), (b"b", b"")]) == b"a: 1\r\nb: \r\n"
