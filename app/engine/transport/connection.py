@@ -52,6 +52,8 @@ class Connection:
 
         listener: called, instead of waking a coroutine, when the head or a piece has come, or the exchange has failed.
 
+        fresh: no exchange over it has ended yet.
+
         reusable: the connection may serve again after that.
 
         deadline: monotonic seconds at which `expire` is due; of the idle wait, the response or the next piece.
@@ -60,8 +62,8 @@ class Connection:
     __slots__ = (
         "_chunks", "_drained", "_eof_ends", "_fed", "_head_only", "_headers", "_interim", "_owner", "_parser",
         "_paused", "_received", "_size", "_until", "_waiter", "_writable", "dated", "deadline", "done", "error",
-        "fields", "head_done", "idle_timeout", "listener", "loop", "reusable", "sized", "status", "transport",
-        "uploading",
+        "fields", "fresh", "head_done", "idle_timeout", "listener", "loop", "reusable", "sized", "status",
+        "transport", "uploading",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -76,6 +78,7 @@ class Connection:
         self._writable = True
         self._paused = False
         self.reusable = True
+        self.fresh = True
         self.done = True
         self.head_done = False
         self.uploading = False

@@ -71,6 +71,10 @@ class Connections:
 
     def give(self, connection: Connection, now: float) -> None:
         """Take a connection back after its exchange: it is kept when it may serve again, else cut."""
+        if connection.fresh:
+            connection.fresh = False
+            if self._tls is not None and self._server_name is not None:
+                self._tls.remember(self._server_name, connection.transport.get_extra_info("ssl_object"))
         if connection.done and connection.reusable and self.keep_alive:
             connection.deadline = now + self.keep_alive
             self._idle.append(connection)

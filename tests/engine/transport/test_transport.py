@@ -266,6 +266,16 @@ class TestTls:
         with backend:
             assert (await line(backend, tls={"ca": str(certificate.ca)}).get())[0] == 200
 
+    async def test_a_session_is_resumed(self, line: Callable[..., Line], certificate: Certificate) -> None:
+        """The second handshake is a short one."""
+        with Backend(read_head, send(reply(b"ok", "Connection: close")), tls=certificate.server()) as backend:
+            here = line(backend, tls={"ca": str(certificate.ca)})
+            for _ in range(3):
+                assert await here.get() == (200, b"ok")
+
+            shaken = [c.transport.get_extra_info("ssl_object") for c in backend.connections]
+            assert [each.session_reused for each in shaken] == [False, True, True]
+
     async def test_a_stranger_is_refused(self, line: Callable[..., Line], backend: Backend) -> None:
         """The system's store does not know it."""
         with backend, pytest.raises(CertificateRejected):
