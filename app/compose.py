@@ -111,9 +111,10 @@ def create_app(settings: Settings) -> Planes:
 
     # The control plane, and the whole
     link = Link(settings.edge, journal.refuse)
+    direct: Direct | None = None
     if settings.edge.driver == "direct":
-        link.direct = Direct(
-            below=settings.admin.prefix.encode() + b"/",
+        direct = Direct(
+            prefix=settings.admin.prefix.encode(),
             layers=way_in(data)[0],
             find=gateway.find,
             apps=groups,
@@ -139,4 +140,5 @@ def create_app(settings: Settings) -> Planes:
             *(GroupMount(name, group, groups[name], gateway) for name, group in settings.groups.items()),
         ],
         lifespan=partial(lifespan, running=running),
+        direct=direct,
     )

@@ -10,20 +10,31 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from app.engine.asgi import ASGIApp
+from app.engine.direct import Direct
 
 
 class Planes(Starlette):
     """The app.
+
+    Attributes:
+        direct: carries ordinary requests of the data plane without ASGI; None where all take the general path.
 
     The data plane stands in front of Starlette's own error and exception layers, which cost 7 to 10 microseconds a
     request and which it does not need. `app.routes` shows both planes; only the control plane is dispatched by it.
     """
 
     def __init__(
-        self, *, data: ASGIApp, prefix: str, routes: Sequence[BaseRoute], lifespan: Callable[..., Any]
+        self,
+        *,
+        data: ASGIApp,
+        prefix: str,
+        routes: Sequence[BaseRoute],
+        lifespan: Callable[..., Any],
+        direct: Direct | None = None,
     ) -> None:
         super().__init__(routes=routes, lifespan=lifespan)
         self._data = data
+        self.direct = direct
         self._below = prefix + "/"
         self.lifespan_receive: Receive | None = None
 

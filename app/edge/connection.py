@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, cast
 
-from app.edge.link import STATE_KEY, Link
+from app.edge.link import STATE_KEY, Driver, Link
 from app.edge.sweep import NEVER, Sweep
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Connection:
             config.load()
         self.config = config
         self.app = config.loaded_app
+        self.direct: Driver | None = getattr(self.app, "direct", None)
         self.loop = _loop or asyncio.get_running_loop()
         self.server_state = server_state
         self.tasks: set[Any] = server_state.tasks

@@ -26,7 +26,10 @@ class Turn(Protocol):
 
 
 class Driver(Protocol):
-    """Carries an exchange without ASGI, by what `EdgeProtocol` offers: begin, answer, resume."""
+    """Carries an exchange without ASGI, by what `EdgeProtocol` offers: begin, answer, resume.
+
+    It is the `direct` of the app that it belongs to: who puts anything around that app is not passed by.
+    """
 
     def __call__(
         self,
@@ -59,8 +62,6 @@ class Link:
     Attributes:
         settings: limits and deadlines.
 
-        direct: carries ordinary requests without ASGI; None where every request takes the general path.
-
         refused: called with the exchange of each request that the edge answers itself; status and error are set.
 
         draining: every response says `connection: close` from now on.
@@ -68,7 +69,7 @@ class Link:
         sweep: the deadlines of all connections; made by the first one, since it belongs to the running loop.
     """
 
-    __slots__ = ("direct", "draining", "refused", "settings", "sweep")
+    __slots__ = ("draining", "refused", "settings", "sweep")
 
     def __init__(
         self, settings: EdgeSettings | None = None, refused: Callable[[Exchange], None] = ignore, draining: bool = False
@@ -76,5 +77,4 @@ class Link:
         self.settings = settings or EdgeSettings()
         self.refused = refused
         self.draining = draining
-        self.direct: Driver | None = None
         self.sweep: Sweep | None = None

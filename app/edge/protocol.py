@@ -225,7 +225,7 @@ class EdgeProtocol(Connection):
         self.read_deadline = NEVER
         keep_alive = http11 and not self._stopping and parser.should_keep_alive()
         if framing is PLAIN:
-            direct = self.link.direct
+            direct = self.direct
             if direct is not None and self._cycle is None and self.drained is None:
                 self._state = _IDLE if keep_alive else _DEAF
                 if direct(self, method, url, headers, http11, keep_alive):

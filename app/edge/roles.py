@@ -8,7 +8,7 @@ from typing import Any
 from app.domain.errors import NoRoute, ProxyError
 from app.domain.exchange import Exchange
 from app.edge.cycle import App, Receive, Send
-from app.edge.link import STATE_KEY, Link
+from app.edge.link import STATE_KEY, Driver, Link
 
 Scope = dict[str, Any]
 
@@ -21,6 +21,8 @@ class Below:
         self._prefix = prefix
         self._below = prefix + "/"
         self._inside = inside
+        # a driver of the app leaves the prefix to the general path, so that all others may go by it
+        self.direct: Driver | None = None if inside else getattr(app, "direct", None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""

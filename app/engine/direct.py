@@ -53,7 +53,7 @@ class Direct:
     """The driver.
 
     Args:
-        below: path prefix of the control plane, with its slash.
+        prefix: of the paths of the control plane.
 
         layers: what stands before routing, outermost first.
 
@@ -69,14 +69,15 @@ class Direct:
     def __init__(
         self,
         *,
-        below: bytes,
+        prefix: bytes,
         layers: Sequence[Enter],
         find: Find,
         apps: Mapping[str, ASGIApp],
         around: Callable[[ASGIApp], ASGIApp],
         close: Callable[[Exchange], None],
     ) -> None:
-        self._below = below
+        self._prefix = prefix
+        self._below = prefix + b"/"
         self._layers = tuple(layers)
         self._find = find
         self._apps = apps
@@ -90,7 +91,7 @@ class Direct:
     ) -> bool:
         """Carry one request without a body. False, and nothing has happened, when it is not for us."""
         path, _, query = target.partition(b"?")
-        if path.startswith(self._below) or b"%" in path:  # escapes are for those who decode them anyway
+        if path.startswith(self._below) or path == self._prefix or b"%" in path:  # escapes: for those who decode them
             return False
         host = ""
         for name, value in headers:

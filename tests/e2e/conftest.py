@@ -23,10 +23,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module", params=["asgi", "direct"], autouse=True)
-def driver(request: pytest.FixtureRequest) -> str:
+def driver(request: pytest.FixtureRequest) -> Iterator[str]:
     """Both drivers have to pass everything."""
-    server.driver = request.param
-    return server.driver
+    before, server.driver = server.driver, request.param
+    yield server.driver
+    server.driver = before
 
 
 @pytest.fixture

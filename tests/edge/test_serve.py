@@ -77,7 +77,7 @@ async def test_nothing_to_redirect_to() -> None:
 class Served(Balancer):
     """`l7lb serve` with a listener of each kind."""
 
-    def __init__(self, backend: Backend, directory: Path) -> None:
+    def __init__(self, backend: Backend, directory: Path, driver: str) -> None:
         self.certificate = tls.Certificate(directory)
         self.unix = str(directory / "lb.sock")
         binds = [
@@ -85,7 +85,8 @@ class Served(Balancer):
         ]  # fmt: skip
         flags = [flag for bind in binds for flag in ("--bind", bind)]
         files = ("--cert", str(self.certificate.cert), "--key", str(self.certificate.key))
-        settings = {"LB_ROUTES": "/=main", "LB_TLS__HANDSHAKE_TIMEOUT": "300ms", **pool("main", backend)}
+        settings = {"LB_ROUTES": "/=main", "LB_TLS__HANDSHAKE_TIMEOUT": "300ms", "LB_EDGE__DRIVER": driver}
+        settings |= pool("main", backend)
         super().__init__(settings, *flags, *files, command=SERVE, ready=False)
         until(lambda: "(admin)" in self.stderr, "the last listener")
 
@@ -95,9 +96,10 @@ class Served(Balancer):
         return Client(("127.0.0.1", port), **options)
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with Backend() as backend, Served(backend, tmp_path_factory.mktemp("serve")) as balancer:
+@pytest.fixture(scope="module", params=["asgi", "direct"])
+def served(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Served]:
+    """On both drivers: once the direct one went round what a listener had around the app."""
+    with Backend() as backend, Served(backend, tmp_path_factory.mktemp("serve"), request.param) as balancer:
         yield balancer
     assert not Path(balancer.unix).exists()
 
