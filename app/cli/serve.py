@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal ends it: 0; 1 when an address cannot be had, 2 for wrong arguments. Raises SettingsError."""
     from app.compose import create_app  # noqa: PLC0415  # the other commands need none of it
-    from app.edge.serve import serve  # noqa: PLC0415
+    from app.edge.serve import serve  # noqa: PLC0415  # nor of this
 
     settings = read(args)
     try:

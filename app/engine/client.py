@@ -85,7 +85,7 @@ class UpstreamRequest(httpx.Request):
         return httpx.URL(f"{backend.scheme}://{backend.authority.decode()}{target}")
 
     @property
-    def headers(self) -> httpx.Headers:  # type: ignore[override]
+    def headers(self) -> httpx.Headers:  # type: ignore[override]  # httpx sets it as an attribute
         """Made when asked for, of what is on the wire."""
         lines = self.wire.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
         return httpx.Headers([(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines)])
@@ -96,13 +96,14 @@ class UpstreamResponse(httpx.Response):
 
     def __init__(self, request: UpstreamRequest, connection: Connection, connections: Connections) -> None:
         self._request = request
+        self._sent = request  # httpx lets its own be None
         self.status_code = connection.status
         self.connection = connection
         self._connections = connections
         self.is_closed = False
 
     @property
-    def headers(self) -> httpx.Headers:  # type: ignore[override]
+    def headers(self) -> httpx.Headers:  # type: ignore[override]  # httpx sets it as an attribute
         """Made when asked for, of the end-to-end fields."""
         return httpx.Headers(self.connection.fields)
 
@@ -115,7 +116,7 @@ class UpstreamResponse(httpx.Response):
         """Give the connection back, or cut it when the response was not taken whole."""
         if not self.is_closed:
             self.is_closed = True
-            upload = self._request.upload  # type: ignore[union-attr]
+            upload = self._sent.upload
             if upload is not None and not upload.done():
                 upload.cancel()
                 self.connection.reusable = False
