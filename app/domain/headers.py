@@ -6,7 +6,6 @@ Fields are `(name, value)` pairs of bytes, names in lower case, order and duplic
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from app.domain.errors import ResponseInvalid
 
@@ -46,10 +45,10 @@ def listed(name: bytes, headers: Iterable[Field]) -> bytes:
     return b", ".join(value for field, value in headers if field == name)
 
 
-class ResponseHead(NamedTuple):
-    """The end-to-end part of a response head.
+def response_head(headers: Fields) -> tuple[Fields, bool, bool, bool]:
+    """Take the hop-by-hop fields out of a response.
 
-    Attributes:
+    Returns:
         fields: what the client gets.
 
         framed: whether Content-Length or chunked says where the body ends; else the connection's end does.
@@ -57,16 +56,6 @@ class ResponseHead(NamedTuple):
         sized: whether it is Content-Length.
 
         dated: whether it has a Date.
-    """
-
-    fields: Fields
-    framed: bool
-    sized: bool
-    dated: bool
-
-
-def response_head(headers: Fields) -> ResponseHead:
-    """Take the hop-by-hop fields out of a response.
 
     Raises:
         ResponseInvalid: when the framing can be read in two ways (RFC 9112 section 6.3), or cannot be read.
@@ -95,4 +84,4 @@ def response_head(headers: Fields) -> ResponseHead:
             taken |= connection_listed(field[1])
     if taken:
         fields = [field for field in fields if field[0] not in taken or field[0] == b"content-length"]
-    return ResponseHead(fields, framed, sized, dated)
+    return fields, framed, sized, dated  # no named tuple: compiled, a plain one is no object at all

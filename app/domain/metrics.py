@@ -76,14 +76,16 @@ class Histogram:
         self.values: dict[Labels, list[float]] = {}
         """For each bound, and above the last, how many; then the sum of all values."""
 
-    def observe(self, labels: Labels, value: float) -> None:
-        """Count *value* in the first bucket whose bound is not below it."""
+    def observe(self, labels: Labels, values: Iterable[float]) -> None:
+        """Count each value in the first bucket whose bound is not below it."""
         cells = self.values.get(labels)
         if cells is None:
             labels = _admitted(labels, self.values)
             cells = self.values.setdefault(labels, [0] * (len(self.bounds) + 2))
-        cells[bisect_left(self.bounds, value)] += 1
-        cells[-1] += value
+        bounds = self.bounds
+        for value in values:
+            cells[bisect_left(bounds, value)] += 1
+            cells[-1] += value
 
     def lines(self) -> Iterable[str]:
         """The samples as text: cumulative buckets, sum, count."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from app.domain.headers import HOP_BY_HOP, Field, Fields, connection_listed
 from app.domain.trace import accepted_request_id, new_request_id, new_traceparent, valid_traceparent
@@ -15,20 +15,6 @@ if TYPE_CHECKING:
     from settings.telemetry import ForwardedSettings
 
 CHUNKED = -1
-
-
-class RequestHead(NamedTuple):
-    """Attributes:
-    host: value of the Host field; b"" when the client sent none (HTTP/1.0).
-
-    lines: all other field lines, each with its CRLF.
-
-    length: of the body in bytes; 0 without a body, CHUNKED when it is not known before its end.
-    """
-
-    host: bytes
-    lines: bytes
-    length: int
 
 
 class RequestHeadRule:
@@ -52,8 +38,16 @@ class RequestHeadRule:
             own |= {b"traceparent"}
         self._special = HOP_BY_HOP | forwarded.names | own
 
-    def build(self, exchange: Exchange, headers: Fields) -> RequestHead:
-        """The head for *headers* as the client sent them; gives the exchange its request id."""
+    def build(self, exchange: Exchange, headers: Fields) -> tuple[bytes, bytes, int]:
+        """The head for *headers* as the client sent them; gives the exchange its request id.
+
+        Returns:
+            host: value of the Host field; b"" when the client sent none (HTTP/1.0).
+
+            lines: all other field lines, each with its CRLF.
+
+            length: of the body in bytes; 0 without a body, CHUNKED when it is not known before its end.
+        """
         if self._fields is not None:
             headers = self._fields.apply(headers)
         special = self._special
@@ -99,4 +93,4 @@ class RequestHeadRule:
                 trace = new_traceparent(made or new_request_id(self._rng), self._rng)
             lines.append(b"traceparent: %b\r\n" % trace)
         lines.append(self._via)
-        return RequestHead(host, b"".join(lines), length)
+        return host, b"".join(lines), length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from binascii import hexlify
 from random import Random
 
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
@@ -16,7 +17,7 @@ def accepted_request_id(value: bytes) -> str:
 
 def new_request_id(rng: Random) -> bytes:
     """128 random bits in hexadecimal: as long as a trace id, and taken for one where both are made."""
-    return b"%032x" % (rng.getrandbits(128) | 1)  # all zeros is no trace id
+    return hexlify((rng.getrandbits(128) | 1).to_bytes(16, "big"))  # all zeros is no trace id
 
 
 def valid_traceparent(value: bytes) -> bool:
@@ -29,4 +30,4 @@ def new_traceparent(trace_id: bytes, rng: Random) -> bytes:
 
     Not sampled would switch tracing off in backends that follow their parent, which is the default of OpenTelemetry.
     """
-    return b"00-%b-%016x-01" % (trace_id, rng.getrandbits(64) | 1)
+    return b"00-" + trace_id + b"-" + hexlify((rng.getrandbits(64) | 1).to_bytes(8, "big")) + b"-01"

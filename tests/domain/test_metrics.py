@@ -61,7 +61,7 @@ def test_a_histogram_counts_each_value_once(values: list[float]) -> None:
     """Buckets are cumulative and inclusive, the last is the count, the sum is the sum."""
     histogram = Histogram("d_seconds", "D.", ("group",), (5.0, 0.1, 1.0))
     for value in values:
-        histogram.observe(("a",), value)
+        histogram.observe(("a",), [value])
 
     samples = parse(exposition([histogram]))["d_seconds"].samples
 
@@ -93,7 +93,7 @@ def test_the_number_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     histogram = Histogram("d_seconds", "D.", ("a",), (1.0,))
     for label in ("p", "q", "r", "s", "p"):
         counter.add((label,))
-        histogram.observe((label,), 0.5)
+        histogram.observe((label,), [0.5])
 
     families = parse(exposition([counter, histogram]))
 

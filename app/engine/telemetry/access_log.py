@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import stat
 import sys
+import time
 from collections.abc import Sequence
 from queue import SimpleQueue
 from threading import Thread
@@ -16,15 +18,15 @@ from app.engine.telemetry.lines import LONGEST, Line
 _MAX_WAITING = 4 * 2**20
 """Bytes that may wait to be written; what is over is dropped and counted."""
 
+_GATHER = 0.05
+"""Seconds that lines wait for others: each time that the thread wakes or writes, the loop has to give way to it."""
+
 _PATIENCE = 2.0
 """Seconds that stopping waits for what is not yet written."""
 
-Chunk = tuple[bytes, int]
-"""Whole lines, at most 4096 bytes, and their number."""
-
 
 class AccessLog:
-    """Whole lines to a file descriptor, at most 4096 bytes a write, so that workers never mix theirs.
+    """Whole lines to a file descriptor, so that workers never mix theirs; a pipe gets at most 4096 bytes a write.
 
     Nothing that becomes of the descriptor reaches the traffic: who does not read, reads late or has gone, and a
     disk that is full, cost lines, which are counted. A closed descriptor stays closed for us, for we
@@ -35,7 +37,7 @@ class AccessLog:
         self._line = line
         self._source = fd
         self._fd = -1
-        self._queue: SimpleQueue[list[Chunk] | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[bytes] | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._stopping = False
         self._torn = False
@@ -68,7 +70,7 @@ class AccessLog:
             return
         line = self._line
         chunks = packed([line(exchange, wall) for exchange in batch])
-        self._queued += sum(len(chunk) for chunk, _ in chunks)
+        self._queued += sum(map(len, chunks))
         self._queue.put(chunks)
 
     async def stop(self) -> None:
@@ -82,15 +84,31 @@ class AccessLog:
 
     def _run(self) -> None:
         fd = self._fd
-        while (chunks := self._queue.get()) is not None:
-            for text, lines in chunks:
-                if not self._write(fd, text):
-                    self._lost += lines
+        whole = fd >= 0 and stat.S_ISREG(os.fstat(fd).st_mode)  # a write to a file is never mixed with another's
+        going = True
+        while going:
+            going, chunks = self._gathered()
+            for text in [b"".join(chunks)] if whole else chunks:
+                self._lost += self._write(fd, text)
                 self._handled += len(text)
         if fd >= 0:
             os.close(fd)
 
-    def _write(self, fd: int, text: bytes) -> bool:
+    def _gathered(self) -> tuple[bool, list[bytes]]:
+        """What has come up to a moment after the first of it; False when nothing follows."""
+        chunks = self._queue.get()
+        if chunks is None:
+            return False, []
+        time.sleep(_GATHER)
+        while not self._queue.empty():
+            more = self._queue.get()
+            if more is None:
+                return False, chunks
+            chunks = chunks + more
+        return True, chunks
+
+    def _write(self, fd: int, text: bytes) -> int:
+        """Write it, and return how many lines of it were not written."""
         left = text
         try:
             if self._torn:  # the disk was full in the middle of a line: the next ones begin on their own
@@ -106,18 +124,18 @@ class AccessLog:
         except OSError:
             pass
         self._torn = self._torn or 0 < len(left) < len(text)
-        return not left
+        return left.count(b"\n")
 
 
-def packed(lines: Sequence[str]) -> list[Chunk]:
+def packed(lines: Sequence[str]) -> list[bytes]:
     """*lines* in their order, as many together as go into one write."""
-    chunks: list[Chunk] = []
+    chunks: list[bytes] = []
     start = size = 0
     for end, line in enumerate(lines):
         if size + len(line) > LONGEST and size:
-            chunks.append(("".join(lines[start:end]).encode("ascii"), end - start))
+            chunks.append("".join(lines[start:end]).encode("ascii"))
             start, size = end, 0
         size += len(line)
     if size:
-        chunks.append(("".join(lines[start:]).encode("ascii"), len(lines) - start))
+        chunks.append("".join(lines[start:]).encode("ascii"))
     return chunks

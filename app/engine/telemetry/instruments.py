@@ -7,6 +7,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Sequence
 
 from app import __version__, compiled
+from app.domain.attempt import Attempt
 from app.domain.backend import Backend
 from app.domain.exchange import Exchange
 from app.domain.health import State
@@ -112,27 +113,37 @@ class Instruments:
         # Most of a batch is alike, so the labels are made once for all that are.
         for (group, method, status), number in Tally([(e.group, e.method, e.status) for e in batch]).items():
             self.requests.add((group, method if method in METHODS else "other", _code(status)), number)
-        durations = self.durations.observe
+        took: dict[str, list[float]] = {}
         for exchange in batch:
-            labels = (exchange.group,)
-            durations(labels, exchange.ended - exchange.started)
+            took.setdefault(exchange.group, []).append(exchange.ended - exchange.started)
             if exchange.bytes_in:
-                self.bytes_in.add(labels, exchange.bytes_in)
+                self.bytes_in.add((exchange.group,), exchange.bytes_in)
             if exchange.bytes_out:
-                self.bytes_out.add(labels, exchange.bytes_out)
+                self.bytes_out.add((exchange.group,), exchange.bytes_out)
             if exchange.error is not None:
                 self.errors.add((exchange.error.error_type, exchange.error.side))
-            for attempt in exchange.attempts:
-                backend, error = attempt.backend, attempt.error
-                code = _code(attempt.status) if attempt.status else ""
-                self.attempts.add((backend.pool, backend.id, code, error.error_type if error is not None else ""))
-                if attempt.first_byte:
-                    self.ttfb.observe((backend.pool, backend.id), attempt.first_byte - attempt.started)
+        for group, values in took.items():
+            self.durations.observe((group,), values)
+        self._observe([attempt for exchange in batch for attempt in exchange.attempts])
+
+    def _observe(self, attempts: list[Attempt]) -> None:
+        for (backend, status, error), number in Tally([(a.backend, a.status, _type(a)) for a in attempts]).items():
+            self.attempts.add((backend.pool, backend.id, _code(status) if status else "", error), number)
+        waited: dict[Backend, list[float]] = {}
+        for attempt in attempts:
+            if attempt.first_byte:
+                waited.setdefault(attempt.backend, []).append(attempt.first_byte - attempt.started)
+        for backend, values in waited.items():
+            self.ttfb.observe((backend.pool, backend.id), values)
 
     def refused(self, batch: Sequence[Exchange], wall: float) -> None:
         """Count what the edge answered by itself."""
         for exchange in batch:
             self.refusals.add((exchange.error.error_type if exchange.error else "", _code(exchange.status)))
+
+
+def _type(attempt: Attempt) -> str:
+    return attempt.error.error_type if attempt.error is not None else ""
 
 
 def _code(status: int) -> str:

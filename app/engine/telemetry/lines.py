@@ -18,11 +18,9 @@ Line = Callable[[Exchange, float], str]
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # in any locale
 _UNSAFE = re.compile(r"[^!#-\[\]-~]")
 
-_JSON = (
-    '{"time":"%s","client":%s,"method":%s,"scheme":%s,"host":%s,"path":%s,"status":%d,"bytes_in":%d,"bytes_out":%d,'
-    '"group":%s,"pool":%s,"backend":%s,"attempts":%d,"total_ms":%.3f,"queue_ms":%.3f,"connect_ms":%s,"ttfb_ms":%s,'
-    '"reason":%s,"detail":%s,"request_id":%s%s}\n'
-)
+_THOUSANDTHS = tuple(f".{number:03}" for number in range(1000))
+_PLAIN: dict[str, str] = {}
+_REMEMBERED = 4096
 
 
 class _Stamps:
@@ -59,43 +57,55 @@ def json_line(exchange: Exchange, wall: float) -> str:
 
 
 def _json_text(exchange: Exchange, wall: float, longest: int | None) -> str:
-    quote: Callable[[str], str] = encode_basestring_ascii if longest is None else _quote_within(longest)
+    quote: Callable[[str], str] = _quoted if longest is None else _quote_within(longest)
     second, millisecond = divmod(int((exchange.started + wall) * 1000), 1000)
-    backend, connect, ttfb = "", "null", "null"
+    backend, connect, ttfb = '""', "null", "null"
     attempts = exchange.attempts
     if attempts:
         last = attempts[-1]
-        backend = last.backend.id
+        backend = quote(last.backend.id)
         if last.connected:
-            connect = f"{(last.connected - last.started) * 1000:.3f}"
+            connect = _ms(last.connected - last.started)
         if last.first_byte:
-            ttfb = f"{(last.first_byte - last.started) * 1000:.3f}"
-    error, limit, limited = exchange.error, exchange.limit, ""
+            ttfb = _ms(last.first_byte - last.started)
+    reason = detail = '""'
+    if (error := exchange.error) is not None:
+        reason, detail = quote(error.error_type), quote(error.detail)
+    limit, limited = exchange.limit, ""
     if limit is not None and not limit.allowed:
         limited = f',"limited":{quote(limit.limiter)},"dry_run":{"true" if limit.rule.dry_run else "false"}'
-    return _JSON % (
-        f"{_rfc3339.text(second)}.{millisecond:03}Z",
-        quote(exchange.client),
-        quote(exchange.method),
-        quote(exchange.scheme),
-        quote(exchange.host),
-        quote(exchange.path),
-        exchange.status,
-        exchange.bytes_in,
-        exchange.bytes_out,
-        quote(exchange.group),
-        quote(exchange.pool),
-        quote(backend),
-        len(attempts),
-        (exchange.ended - exchange.started) * 1000,
-        exchange.queued * 1000,
-        connect,
-        ttfb,
-        quote(error.error_type) if error is not None else '""',
-        quote(error.detail) if error is not None else '""',
-        quote(exchange.request_id),
-        limited,
-    )
+    return "".join(
+        (
+            '{"time":"', _rfc3339.text(second), _THOUSANDTHS[millisecond],
+            'Z","client":', quote(exchange.client),
+            ',"method":', quote(exchange.method),
+            ',"scheme":', quote(exchange.scheme),
+            ',"host":', quote(exchange.host),
+            ',"path":', quote(exchange.path),
+            ',"status":', str(exchange.status),
+            ',"bytes_in":', str(exchange.bytes_in),
+            ',"bytes_out":', str(exchange.bytes_out),
+            ',"group":', quote(exchange.group),
+            ',"pool":', quote(exchange.pool),
+            ',"backend":', backend,
+            ',"attempts":', str(len(attempts)),
+            ',"total_ms":', _ms(exchange.ended - exchange.started),
+            ',"queue_ms":', _ms(exchange.queued),
+            ',"connect_ms":', connect,
+            ',"ttfb_ms":', ttfb,
+            ',"reason":', reason,
+            ',"detail":', detail,
+            ',"request_id":', quote(exchange.request_id), limited, "}\n",
+        )
+    )  # fmt: skip
+
+
+def _ms(seconds: float) -> str:
+    """Milliseconds with three decimals."""
+    if seconds < 0:
+        return f"{seconds * 1000:.3f}"
+    us = int(seconds * 1_000_000 + 0.5)
+    return str(us // 1000) + _THOUSANDTHS[us % 1000]
 
 
 def common_line(exchange: Exchange, wall: float) -> str:
@@ -124,6 +134,16 @@ def _common_text(exchange: Exchange, wall: float, longest: int | None) -> str:
 
 def _hex(found: re.Match[str]) -> str:
     return "".join(f"\\x{byte:02x}" for byte in found[0].encode("latin-1", "replace"))
+
+
+def _quoted(text: str) -> str:
+    """As JSON; what comes again and again is made once."""
+    found = _PLAIN.get(text)
+    if found is None:
+        if len(_PLAIN) >= _REMEMBERED:
+            _PLAIN.clear()
+        found = _PLAIN[text] = encode_basestring_ascii(text)
+    return found
 
 
 def _quote_within(longest: int) -> Callable[[str], str]:

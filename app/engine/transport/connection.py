@@ -46,7 +46,7 @@ class Connection:
     It does not inherit from it, which has nothing to give and would keep the class from being compiled.
 
     Attributes:
-        status, fields, sized, dated: the response's end-to-end head, once `head_done`: see `ResponseHead`.
+        status, fields, sized, dated: the response's end-to-end head, once `head_done`: see `response_head`.
 
         done: the response is complete.
 

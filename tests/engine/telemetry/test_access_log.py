@@ -40,14 +40,14 @@ def exchanges(*paths: str) -> list[Exchange]:
 
 
 def test_lines_go_together_as_far_as_one_write_takes() -> None:
-    """Whole ones, in their order, at most 4096 bytes; each chunk knows how many lines it is."""
+    """Whole ones, in their order, at most 4096 bytes."""
     lines = [f"{n:<1000}\n" for n in range(10)] + ["x" * (LONGEST - 1) + "\n", "y\n"]
 
     chunks = packed(lines)
 
-    assert b"".join(text for text, _ in chunks) == "".join(lines).encode()
-    assert [number for _, number in chunks] == [4, 4, 2, 1, 1]
-    assert all(len(text) <= LONGEST and text.endswith(b"\n") for text, _ in chunks)
+    assert b"".join(chunks) == "".join(lines).encode()
+    assert [text.count(b"\n") for text in chunks] == [4, 4, 2, 1, 1]
+    assert all(len(text) <= LONGEST and text.endswith(b"\n") for text in chunks)
     assert packed([]) == []
 
 
@@ -239,7 +239,7 @@ async def test_a_full_pipe_that_does_not_block_is_given_up_too(pipe: Pipe, monke
 
 
 async def test_a_full_disk_tears_no_line_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ENOSPC in the middle of a line: the lines after it, when there is room again, stand on their own."""
+    """ENOSPC in the middle of a line: what is written when there is room again stands on its own."""
     room, write = [10], os.write
 
     def short_of_room(fd: int, data: bytes) -> int:
@@ -254,9 +254,29 @@ async def test_a_full_disk_tears_no_line_after_it(tmp_path: Path, monkeypatch: p
         log = AccessLog(line, file.fileno())
         monkeypatch.setattr(os, "write", short_of_room)
         log.start()
-        for path in ("/aaaa", "/bbbbbbbbbb", "/c"):
-            log.observe(exchanges(path), 0.0)
+        log.observe(exchanges("/aaaa", "/bbbbbbbbbb", "/c"), 0.0)
+        await asyncio.to_thread(until, lambda: log.dropped == 2, "the lines to be given up")
+        log.observe(exchanges("/d"), 0.0)
         await log.stop()
 
-    assert (tmp_path / "log").read_bytes() == b"/aaaa\n/bbb\n/c\n"
-    assert log.dropped == 1
+    assert (tmp_path / "log").read_bytes() == b"/aaaa\n/bbb\n/d\n"
+    assert log.dropped == 2
+
+
+async def test_a_file_gets_all_that_waits_in_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each write lets the loop's thread wait for its turn; a pipe has to bear it, for the sake of other writers."""
+    sizes, write = [], os.write
+
+    def counted(fd: int, data: bytes) -> int:
+        sizes.append(len(data))
+        return write(fd, data)
+
+    with (tmp_path / "log").open("wb") as file:
+        log = AccessLog(line, file.fileno())
+        monkeypatch.setattr(os, "write", counted)
+        log.start()
+        log.observe(exchanges(*["/" + "a" * 498] * 20), 0.0)
+        await log.stop()
+
+    assert sizes == [20 * 500]
+    assert log.dropped == 0
