@@ -12,12 +12,19 @@ from typing import Any
 from app.edge.adopt import adopt
 from app.edge.link import STATE_KEY, Link
 from app.engine.client import Client
+from app.engine.discovery.watch import Watcher
 from app.engine.jobs import Jobs
+from app.engine.mirror import Copies
 from app.engine.prober import Prober
+from app.engine.state import RemoteState, State
 from app.engine.telemetry.access_log import AccessLog
 from app.engine.telemetry.journal import Journal
+from app.middleware.overload import Lag
 from app.planes import Planes
 from settings import Settings
+
+PATIENCE = 1.0
+"""Seconds that we wait for shared state; without it, limits begin as they do while it is away."""
 
 _log = logging.getLogger("l7lb")
 
@@ -28,19 +35,24 @@ class Running:
 
     settings: Settings
     client: Client
+    jobs: Jobs
     prober: Prober
+    watcher: Watcher
+    state: State | RemoteState
     journal: Journal
     access_log: AccessLog | None
+    copies: Copies
+    lag: Lag | None
     link: Link
-    jobs: Jobs
 
 
 @asynccontextmanager
 async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any]]:
     """Start, hand the edge its link, and stop.
 
-    Nothing here waits for a backend: the listener opens at once, and `/-/ready` says when requests may come. At the end
-    uvicorn has closed its listeners and let the requests finish before we are told.
+    Nothing here waits for a backend, and for shared state for a second at most: the listener opens at once, and
+    `/-/ready` says when requests may come. At the end uvicorn has closed its listeners and let the requests finish
+    before we are told.
     """
     for warning in running.settings.warnings:
         _log.warning("%s", warning)
@@ -48,6 +60,12 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     if running.access_log is not None:
         running.access_log.start()
     running.jobs.start("prober", running.prober.run)
+    running.jobs.start("sources", running.watcher.run)
+    if (run := getattr(running.state, "run", None)) is not None:
+        running.jobs.start("state", run)
+        await running.state.settle(PATIENCE)  # type: ignore[union-attr]  # who has the one has the other
+    if running.lag is not None:
+        running.jobs.start("loop lag", running.lag.run)
     assert app.lifespan_receive is not None
     adopted = adopt(
         app.lifespan_receive,
@@ -64,7 +82,10 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         if adopted is not None:
             adopted.release()
         await running.jobs.stop()
+        await running.copies.stop()
         await running.client.aclose()
+        if (close := getattr(running.state, "close", None)) is not None:
+            close()
         running.journal.close()
         if running.access_log is not None:
             await running.access_log.stop()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
 from app.domain.affinity import affinity_of
+from app.domain.fields import field_name
+from app.domain.registry import Registry
 from app.domain.routing import RouteTable
 from app.domain.strategies import STRATEGIES
+from app.engine.discovery import SOURCES
 from app.engine.transport import trust
 from app.groups.group import problems
 from settings.explain import meaning
-from settings.problems import Problem, SettingsError
+from settings.models import Choice
+from settings.problems import Problem, SettingsError, Wrong
 from settings.root import Settings
 from settings.shape import variable
 
@@ -28,28 +33,51 @@ def plan(settings: Settings) -> RouteTable:
 def _problems(settings: Settings) -> Iterator[Problem]:
     for path, wrong in problems(settings.groups):
         yield _problem(settings, path, wrong.message, wrong.fix)
+    for name, group in settings.groups.items():
+        if group.split is not None:
+            yield from _key(settings, ("groups", name, "split", "key"), group.split.key)
     for name, pool in settings.pools.items():
-        try:
-            STRATEGIES.options(pool.strategy)
-        except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                path = ("pools", name, "strategy", *map(str, detail["loc"]))
-                yield _problem(settings, path, *meaning(path, detail))
-        except ValueError as error:
-            message, _, hint = " ".join(str(error).split()).partition("; ")
-            fix = hint or f"write one of {', '.join(STRATEGIES)}"
-            yield _problem(settings, ("pools", name, "strategy"), message, fix)
-        try:
-            affinity_of(pool.affinity)
-        except ValueError as error:
-            fix = "write module:function of what can be imported here, or client, path, header:<name> and the like"
-            yield _problem(settings, ("pools", name, "affinity"), str(error), fix)
+        yield from _choice(settings, ("pools", name, "strategy"), STRATEGIES, pool.strategy)
+        if pool.source is not None:
+            yield from _choice(settings, ("pools", name, "source"), SOURCES, pool.source)
+        yield from _key(settings, ("pools", name, "affinity"), pool.affinity)
+        if pool.timeouts.header is not None:
+            try:
+                field_name(pool.timeouts.header)
+            except Wrong as wrong:
+                yield _problem(settings, ("pools", name, "timeouts", "header"), wrong.message, "write another name")
         if pool.tls.ca is not None:
             try:
                 trust.context(pool.tls)
             except OSError as error:  # ssl.SSLError is one
                 fix = "write the path of a PEM file with the certificates of the authorities"
                 yield _problem(settings, ("pools", name, "tls", "ca"), f"it cannot be used ({error.strerror})", fix)
+
+
+def _choice(settings: Settings, path: tuple[str, ...], registry: Registry[Any], choice: Choice) -> Iterator[Problem]:
+    """What keeps *registry* from making *choice*, said at *path*."""
+    try:
+        registry.options(choice)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            place = (*path, *map(str, detail["loc"]))
+            wrong = detail.get("ctx", {}).get("error")
+            if isinstance(wrong, Wrong):
+                yield _problem(settings, (*place, *wrong.at), wrong.message, wrong.fix)
+            else:
+                yield _problem(settings, place, *meaning(place, detail))
+    except ValueError as error:
+        message, _, hint = " ".join(str(error).split()).partition("; ")
+        yield _problem(settings, path, message, hint or f"write one of {', '.join(registry)}")
+
+
+def _key(settings: Settings, path: tuple[str, ...], parts: Sequence[str]) -> Iterator[Problem]:
+    """What keeps *parts*, said at *path*, from being an affinity key."""
+    try:
+        affinity_of(parts)
+    except ValueError as error:
+        fix = "write module:function of what can be imported here, or client, path, header:<name> and the like"
+        yield _problem(settings, path, str(error), fix)
 
 
 def _problem(settings: Settings, path: tuple[str, ...], message: str, fix: str) -> Problem:

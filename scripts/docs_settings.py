@@ -46,10 +46,12 @@ A file may only hold keys that are listed here. A variable that nothing reads is
   that `LB_POOLS__API__STRATEGY` is `pools.api.strategy`.
 - **Durations** have a unit: `250ms`, `5s`, `1m30s`, `0`. **Sizes**: `64KiB`, `10MB`, or a number of bytes. **Rates**:
   `100/s`, `100/m`, `5/10s`. **Shares**: `10%`.
-- **Lists** take commas or JSON: `a,b` or `["a", "b"]`. **Tables of text** take `name=value,name=value` or JSON.
+- **Lists** take commas, lines or JSON: `a,b` or `["a", "b"]`. **Tables of text** or of numbers take
+  `name=value,name=value` or JSON.
 - **Routes in one line**: `LB_ROUTES="/apiA=a; /apiB=b; *.example.org/=web"` makes the groups `apia`, `apib` and
   `example_org`, which can be added to: `LB_GROUPS__APIA__LIMIT=strict`.
-- **Backends in one line**: `LB_POOLS__A__BACKENDS="http://h:8081,http://h:8082|weight=2|id=big"`.
+- **Backends in one line**: `LB_POOLS__A__BACKENDS="http://h:8081,http://h:8082|weight=2|id=big"`; also
+  `max_in_flight` and `level`.
 
 Samples that a test loads: [minimal.toml](../settings/samples/minimal.toml), [full.toml](../settings/samples/full.toml),
 [compose.env](../settings/samples/compose.env). For editors: [schema.json](../settings/schema.json).
@@ -64,6 +66,11 @@ EXAMPLES: dict[str, Any] = {
     "groups.<name>.client": ["10.0.0.0/8"],
     "groups.<name>.pool": "api",
     "groups.<name>.limit": "strict",
+    "groups.<name>.split.pools": {"stable": 95, "canary": 5},
+    "groups.<name>.fallback": ["spare"],
+    "groups.<name>.mirror.pool": "shadow",
+    "groups.<name>.fault.header": "x-fault",
+    "groups.<name>.fault.abort": 503,
     "groups.<name>.redirect.to": "https://{host}{path}{query}",
     "groups.<name>.rewrite.pattern": "^/v1/(.*)",
     "groups.<name>.rewrite.to": "/\\1",
@@ -74,11 +81,15 @@ EXAMPLES: dict[str, Any] = {
     "groups.<name>.response_headers.set": {"x-frame-options": "DENY"},
     "groups.<name>.response_headers.add": {"vary": "x-version"},
     "pools.<name>.backends": ["http://10.0.0.1:8000", "http://10.0.0.2:8000|weight=2|id=big"],
+    "pools.<name>.source": {"kind": "dns", "name": "web.internal", "port": 8000},
     "pools.<name>.health.kind": "http",
     "pools.<name>.health.path": "/health",
     "pools.<name>.health.port": 8001,
     "pools.<name>.health.headers": {"x-probe": "1"},
+    "pools.<name>.timeouts.header": "x-timeout-ms",
     "pools.<name>.tls.ca": "/etc/ssl/backends.pem",
+    "pools.<name>.affinity": ["cookie:session"],
+    "pools.<name>.sticky.keys": ["a long random text"],
     "rate_limit.burst": 200,
     "limits.<name>.burst": 200,
     "trusted_proxies": ["10.0.0.0/8", "fd00::/8"],
@@ -136,7 +147,7 @@ def kind(annotation: Any, metadata: list[Any] = []) -> str:  # noqa: B006  # nev
     if origin is tuple:
         return f"list of {kind(args[0])}s"
     if origin is dict:
-        return "table of text"
+        return f"table of {'text' if kind(args[1]) == 'text' else kind(args[1]) + 's'}"
     names = {"bool": "true or false", "int": "number", "float": "number", "str": "text", "Path": "file",
              "Choice": "kind, with options", "SecretStr": "secret", "IPv4Network": "network",
              "BackendSettings": "backend"}  # fmt: skip

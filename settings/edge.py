@@ -27,6 +27,8 @@ class EdgeSettings(Frozen):
     """Fields of a request head, above which it is answered 431."""
     max_body: Size = 0
     """Bytes of a request body, above which it is answered 413; 0 is without limit."""
+    max_loop_lag: Duration = 0.0
+    """While the event loop is late by more than that, new requests are answered 503; 0 is off."""
     driver: Literal["asgi", "direct"] = "asgi"
     """direct: ordinary requests are carried by callbacks, without a task and ASGI messages: quicker, and younger."""
     half_close: bool = False

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from settings.problems import Crossed, Problem, Wrong, did_you_mean, shown
+from settings.problems import Crossed, Problem, Wrong, did_you_mean
+from settings.redaction import shown
 from settings.routes import FIELDS, parse
 from settings.shape import variable
 from settings.sources import ROOT, Source
@@ -26,7 +27,11 @@ _MEANINGS = {
     "int_from_float": ("not a whole number", "write one such as 3"),
     "greater_than": ("too small", "write more than {gt:g}"),
     "greater_than_equal": ("too small", "write at least {ge}"),
+    "less_than": ("too large", "write less than {lt:g}"),
     "less_than_equal": ("too large", "write at most {le}"),
+    "float_type": ("not a number", "write one such as 1.5"),
+    "float_parsing": ("not a number", "write one such as 1.5"),
+    "finite_number": ("not a number", "write one such as 1.5"),
     "bool_type": ("neither true nor false", "write true or false"),
     "bool_parsing": ("neither true nor false", "write true or false"),
     "string_type": ("not text", "write it in quotes"),

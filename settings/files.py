@@ -55,8 +55,8 @@ def file(path: Path) -> Source:
         source.origins = {place: f"{path}:{line}" for place, line in lines.items()}
         for place, where in list(source.origins.items()):
             shape = ROOT.walk(place)
-            if shape is not None and shape.choice:  # `strategy = "first"` says strategy.kind
-                source.origins.setdefault((*place, "kind"), where)
+            if shape is not None and shape.short:  # `strategy = "first"` says strategy.kind
+                source.origins.setdefault((*place, shape.short), where)
     return source
 
 

@@ -14,6 +14,7 @@ from settings.models import (
     Line,
     Listed,
     Matches,
+    Method,
     Name,
     Network,
     Parameters,
@@ -22,6 +23,7 @@ from settings.models import (
     compiled,
 )  # fmt: skip
 from settings.problems import Wrong
+from settings.traffic import FaultSettings, MirrorSettings, SplitSettings
 
 
 def _host(value: str) -> str:
@@ -38,12 +40,6 @@ def _host(value: str) -> str:
         fix = f'write "{near}"' if near not in ("", host) else 'write a name such as "example.org" or "*.example.org"'
         raise Wrong("not a host", f"{fix}, without scheme, port or path")
     return host
-
-
-def _method(value: str) -> str:
-    if value.upper() in ("CONNECT", "TRACE"):
-        raise Wrong("CONNECT and TRACE are never served", "leave it out")
-    return value.upper()
 
 
 def _strip(value: Any) -> Any:
@@ -121,7 +117,7 @@ class GroupSettings(Frozen):
     """A path; `path_match` says how it is compared."""
     path_match: Literal["prefix", "exact", "regex"] = "prefix"
     """prefix goes by whole segments: `/api` matches `/api` and `/api/x`, never `/apix`."""
-    method: Listed[Annotated[Token, AfterValidator(_method)]] = ()
+    method: Listed[Method] = ()
     """Methods, such as `GET`; CONNECT and TRACE are never served."""
     header: Matches = Field(default={})
     """Name to value; `*` for any value, `~` in front for a regular expression."""
@@ -134,6 +130,8 @@ class GroupSettings(Frozen):
 
     pool: Name | None = None
     """Name of the pool that requests are forwarded to."""
+    split: SplitSettings | None = None
+    """Several pools and the share of each, instead of one."""
     redirect: RedirectSettings | None = None
     """Answer with a redirect, instead of a pool."""
     respond: ResponseSettings | None = None
@@ -153,6 +151,16 @@ class GroupSettings(Frozen):
     """Fields to change on the way to the client."""
     limit: Name | None = None
     """Name of a limiter under `limits`."""
+    max_in_flight_per_client: int = Field(default=0, ge=0)
+    """Requests of one client that may be in flight; what comes then is answered 429. 0 is without limit."""
+    fallback: Listed[Name] = ()
+    """Pools that are asked, in this order, when the group's own has no backend available."""
+    fallback_respond: ResponseSettings | None = None
+    """Answer when no pool has a backend available, instead of a 503."""
+    mirror: MirrorSettings | None = None
+    """Copies of requests for another pool, whose answers nobody sees."""
+    fault: FaultSettings | None = None
+    """Faults on purpose, to see how clients bear them."""
 
     @model_validator(mode="after")
     def _path_is_one(self) -> Self:
@@ -174,12 +182,30 @@ class GroupSettings(Frozen):
 
     @model_validator(mode="after")
     def _one_answer(self) -> Self:
-        given = [name for name in ("pool", "redirect", "respond") if getattr(self, name) is not None]
+        given = [name for name in ("pool", "split", "redirect", "respond") if getattr(self, name) is not None]
         if not given:
-            raise Wrong("the group answers nothing", "write one of pool, redirect or respond")
+            raise Wrong("the group answers nothing", "write one of pool, split, redirect or respond")
         if len(given) > 1:
             raise Wrong(f"{' and '.join(given)} at once", f"keep one of {', '.join(given)}", at=(given[1],))
         return self
+
+    @model_validator(mode="after")
+    def _only_what_is_forwarded(self) -> Self:
+        if self.pool is None and self.split is None:
+            for name in ("fallback", "fallback_respond", "mirror"):
+                if getattr(self, name):
+                    raise Wrong("the group forwards nothing", f"leave {name} out, or give the group a pool", at=(name,))
+        if len(set(self.fallback)) < len(self.fallback):
+            raise Wrong("a pool is there twice", "leave one out", at=("fallback",))
+        if self.pool is not None and self.pool in self.fallback:
+            raise Wrong(f"{self.pool} is the group's own pool", "leave it out", at=("fallback",))
+        return self
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Every pool that takes requests of the group, its own first; copies not counted."""
+        own = (self.pool,) if self.pool is not None else tuple(self.split.pools) if self.split is not None else ()
+        return tuple(dict.fromkeys((*own, *self.fallback)))
 
 
 def _status_number(value: Any) -> Any:

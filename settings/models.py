@@ -7,7 +7,7 @@ import json
 import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -23,11 +23,16 @@ class Frozen(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    short: ClassVar[str] = ""
+    """The key that text in place of the table says, wherever it is written; none takes no text from an environment."""
+
 
 class Choice(Frozen):
     """Which implementation, and its options, beside its code: `"p2c"` or `{kind = "maglev", table = 5003}`."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
+
+    short: ClassVar[str] = "kind"
 
     kind: str
     """Its name; what is written beside it are its options."""
@@ -44,11 +49,11 @@ class Choice(Frozen):
 
 
 def listed(value: Any) -> Any:
-    """A list from "a,b" or '["a", "b"]', for one line of an environment. Raises Wrong for broken JSON."""
+    """A list from "a,b", from lines, or from '["a", "b"]', for an environment. Raises Wrong for broken JSON."""
     if not isinstance(value, str):
         return value
     if not value.lstrip().startswith(("[", "{")) or re.match(r"\s*\[[0-9a-fA-F:]+\]", value):  # the latter is IPv6
-        return [item.strip() for item in value.split(",") if item.strip()]
+        return [item.strip() for item in re.split(r"[,\n]", value) if item.strip()]
     found = _json(value, 'write "a,b" or ["a", "b"]')
     return found if isinstance(found, list) else [found]
 
@@ -132,10 +137,32 @@ def matched(value: str) -> str:
     return value
 
 
+def _method(value: str) -> str:
+    if value.upper() in ("CONNECT", "TRACE"):
+        raise Wrong("CONNECT and TRACE are never served", "leave it out")
+    return value.upper()
+
+
+def _affinity(value: str) -> str:
+    if re.fullmatch(r"client|path|(header|cookie):[!#$%&'*+\-.^_`|~0-9A-Za-z]+|query:[^&=#\s\x00-\x1f\x7f]+", value):
+        return value.lower() if value.startswith("header:") else value
+    if re.fullmatch(r"(?!(?:client|path|header|cookie|query):)[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
+        return value
+    fix = 'write "client", "path", "header:<name>", "cookie:<name>", "query:<name>" or "module:function"'
+    raise Wrong("not a part of a key", fix)
+
+
+def _whole_key(value: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(value)) < len(value):
+        raise Wrong("a part of the key is there twice", "leave one out")
+    return value
+
+
 Listed = Annotated[tuple[T, ...], BeforeValidator(listed)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 Name = Annotated[str, AfterValidator(_name)]
 Token = Annotated[str, AfterValidator(_token)]
+Method = Annotated[Token, AfterValidator(_method)]
 FieldValue = Annotated[str, AfterValidator(_field_value)]
 Line = Annotated[str, AfterValidator(_no_control)]
 Pattern = Annotated[str, AfterValidator(compiled)]
@@ -145,3 +172,4 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Fields = Annotated[dict[Token, FieldValue], BeforeValidator(paired)]
 Matches = Annotated[dict[Annotated[Token, AfterValidator(str.lower)], Match], BeforeValidator(paired)]
 Parameters = Annotated[dict[str, Match], BeforeValidator(paired)]
+AffinityKey = Annotated[Listed[Annotated[str, AfterValidator(_affinity)]], AfterValidator(_whole_key)]

@@ -9,11 +9,20 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from settings.models import Choice, File, Frozen, Listed
+from settings.models import AffinityKey, Choice, File, Frozen, Listed, Token
 from settings.problems import Wrong, did_you_mean
-from settings.resilience import HealthSettings
+from settings.resilience import (
+    AdaptiveSettings,
+    BreakerSettings,
+    HealthSettings,
+    HedgeSettings,
+    QueueSettings,
+    RetrySettings,
+)
+from settings.traffic import StickySettings
 from settings.units import Duration, Ratio, Size, spell_duration
 
+_OPTIONS = ("weight", "id", "max_in_flight", "level")
 _EXAMPLE = 'write one such as "http://10.0.0.1:8000" or "https://app.internal"'
 
 
@@ -44,21 +53,6 @@ def _id(value: str) -> str:
     return value
 
 
-def _affinity(value: str) -> str:
-    if re.fullmatch(r"client|path|(header|cookie):[!#$%&'*+\-.^_`|~0-9A-Za-z]+|query:[^&=#\s\x00-\x1f\x7f]+", value):
-        return value.lower() if value.startswith("header:") else value
-    if re.fullmatch(r"(?!(?:client|path|header|cookie|query):)[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
-        return value
-    fix = 'write "client", "path", "header:<name>", "cookie:<name>", "query:<name>" or "module:function"'
-    raise Wrong("not a part of a key", fix)
-
-
-def _whole_key(value: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(value)) < len(value):
-        raise Wrong("a part of the key is there twice", "leave one out")
-    return value
-
-
 def _default_id(data: dict[str, Any]) -> str:
     """`host:port` of the URL."""
     parts = urlsplit(data["url"])
@@ -74,6 +68,10 @@ class BackendSettings(Frozen):
     """Its name in logs and metrics; host:port when not given."""
     weight: int = Field(default=1, ge=0, le=65535)
     """Share of the traffic beside the others; 0 takes none."""
+    max_in_flight: int | None = Field(default=None, ge=0)
+    """Requests that may be in flight at it, 0 is without limit; `backend_max_in_flight` of the pool when not given."""
+    level: int = Field(default=0, ge=0, le=127)
+    """For the strategy priority: level 0 is first, and a higher one takes what those below it cannot."""
 
     @model_validator(mode="before")
     @classmethod
@@ -84,8 +82,8 @@ class BackendSettings(Frozen):
         said: dict[str, str] = {"url": url.strip()}
         for option in options:
             name, equals, rest = (part.strip() for part in option.partition("="))
-            if name not in ("weight", "id") or not equals:
-                near = did_you_mean(name, ("weight", "id"))
+            if name not in _OPTIONS or not equals:
+                near = did_you_mean(name, _OPTIONS)
                 raise Wrong(
                     f'"{name[:40]}" is not an option of a backend',
                     f'write "{near}=..."' if near else 'write "url|weight=2|id=a"',
@@ -94,31 +92,41 @@ class BackendSettings(Frozen):
         return said
 
 
-def _within_total(seconds: float) -> Any:
-    """A default of *seconds*, or the total where that is shorter."""
-    return Field(default_factory=lambda data: min(seconds, data["total"] or seconds))
+def _within(seconds: float, *names: str) -> Any:
+    """A default of *seconds*, or what was said before under *names* where that is shorter; 0 is without limit."""
+    return Field(default_factory=lambda data: min(seconds, *(data[name] or seconds for name in names)))
 
 
 class TimeoutSettings(Frozen):
-    """How long we wait for a backend; 0 is for ever. A default that is longer than total is cut to it."""
+    """How long we wait for a backend; 0 is for ever. A default that is longer than total or attempt is cut to it."""
 
     total: Duration = 0.0
-    """The whole exchange."""
-    connect: Duration = _within_total(1.0)
+    """The whole exchange, retries and waiting in the queue included."""
+    attempt: Duration = 0.0
+    """One attempt, up to the response head; a retry may follow."""
+    connect: Duration = _within(1.0, "total", "attempt")
     """For a connection, TLS included."""
-    response: Duration = _within_total(15.0)
+    response: Duration = _within(15.0, "total", "attempt")
     """From the request being sent to the response head."""
-    idle: Duration = _within_total(60.0)
-    """Between two pieces of a body, either way."""
+    idle: Duration = _within(60.0, "total")
+    """Between two pieces of the response."""
+    write: Duration = Field(default_factory=lambda data: data["idle"])
+    """How long the backend may read nothing of the request; `idle` when not given."""
     keep_alive: Duration = 4.0
     """How long an idle connection to a backend is kept; below the backend's own limit (uvicorn's is 5 s)."""
+    header: Token | None = None
+    """Header field that tells the backend how long it has: in milliseconds, or as gRPC writes it when it is
+    `grpc-timeout`. A client that sends it shortens `total`."""
 
     @model_validator(mode="after")
-    def _each_within_total(self) -> Self:
-        for name in ("connect", "response", "idle"):
-            if self.total and getattr(self, name) > self.total:
-                fix = f"write a {name} of at most {spell_duration(self.total)}, or a longer total"
-                raise Wrong(f"{name} is longer than total", fix, at=(name,))
+    def _each_within_its_whole(self) -> Self:
+        wholes = (("total", ("attempt", "connect", "response", "idle", "write")), ("attempt", ("connect", "response")))
+        for whole, parts in wholes:
+            longest = getattr(self, whole)
+            for name in parts:
+                if longest and getattr(self, name) > longest:
+                    fix = f"write a {name} of at most {spell_duration(longest)}, or a longer {whole}"
+                    raise Wrong(f"{name} is longer than {whole}", fix, at=(name,))
         return self
 
 
@@ -149,21 +157,43 @@ class PoolSettings(Frozen):
 
     backends: Listed[BackendSettings] = ()
     """The backends: `url|weight=2|id=a`, with commas between."""
+    source: Choice | None = None
+    """Where more backends come from: file, dns, http, docker, consul, etcd, kubernetes, or what a package brings. Where
+    it names one of `backends`, what stands there holds."""
     strategy: Choice = Choice(kind="round_robin")
     """How a backend is chosen: round_robin, random, least_connections, first, p2c, peak_ewma, least_time, rendezvous,
-    ring_hash, maglev, or one that a package brings."""
+    ring_hash, maglev, priority, reported, or one that a package brings."""
     health: HealthSettings = HealthSettings()
     """How a backend's health is known."""
     timeouts: TimeoutSettings = TimeoutSettings()
     """How long we wait for a backend."""
     tls: BackendTlsSettings = BackendTlsSettings()
     """How an `https://` backend is trusted."""
-    affinity: Annotated[Listed[Annotated[str, AfterValidator(_affinity)]], AfterValidator(_whole_key)] = ()
+    affinity: AffinityKey = ()
     """What requests for the same backend have in common: client, path, `header:<name>`, `cookie:<name>`,
     `query:<name>`, `module:function`, or several of them together. For rendezvous, ring_hash and maglev, which take the
     client when not given."""
     slow_start: SlowStartSettings = SlowStartSettings()
     """How a backend that begins to take requests is spared at first."""
+    breaker: BreakerSettings = BreakerSettings()
+    """When a backend is ejected for what it answers."""
+    panic: Ratio = 0.5
+    """Share of the backends: while fewer are available, ejected ones take requests again and, as long as one is UP, so
+    do those that are DOWN, for the few that are left could not bear it all; 0 is off."""
+    retry: RetrySettings = RetrySettings()
+    """When a failed attempt is followed by another."""
+    hedge: HedgeSettings = HedgeSettings()
+    """When a second backend is asked beside the first."""
+    max_in_flight: int = Field(default=0, ge=0)
+    """Requests that may be in flight in the pool; what comes then waits in the queue. 0 is without limit."""
+    backend_max_in_flight: int = Field(default=0, ge=0)
+    """Requests that may be in flight at each backend that does not say it itself; 0 is without limit."""
+    queue: QueueSettings = QueueSettings()
+    """Where requests wait while all backends are full."""
+    adaptive: AdaptiveSettings = AdaptiveSettings()
+    """A limit on the requests in flight that finds itself."""
+    sticky: StickySettings = StickySettings()
+    """A cookie of ours that keeps a client at its backend."""
     max_response_header_bytes: Size = Field(default=65536, ge=1024)
     """Bytes of a response head, above which it is a 502; at least 1KiB."""
     max_response_headers: int = Field(default=200, ge=1)
@@ -175,4 +205,13 @@ class PoolSettings(Frozen):
         if twice:
             fix = 'give each an id of its own, as in "url|id=a"'
             raise Wrong(f'two backends have the id "{twice[0]}"', fix, at=("backends",))
+        return self
+
+    @model_validator(mode="after")
+    def _waits_within_total(self) -> Self:
+        """Only where it was said: a default is cut by what is left of the exchange."""
+        total = self.timeouts.total
+        if total and "timeout" in self.queue.model_fields_set and self.queue.timeout > total:
+            fix = f"write a timeout of at most {spell_duration(total)}, or a longer timeouts.total"
+            raise Wrong("the timeout of the queue is longer than timeouts.total", fix, at=("queue", "timeout"))
         return self

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
-
-REDACTED = "**********"
-_SECRET = re.compile(r"token|secret|passw|authorization|cookie|credential|api[-_]?key|private[-_]?key", re.IGNORECASE)
-_USERINFO = re.compile(r"(?<=//)[^/@\s]+(?=@)")
-_LONGEST = 80
 
 
 class Wrong(ValueError):
@@ -68,30 +60,3 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """The nearest of *known*, or "" when none is near."""
     near = get_close_matches(word[:200], list(known), n=1, cutoff=cutoff)
     return near[0] if near else ""
-
-
-def secret(path: Iterable[object]) -> bool:
-    """Whether the value at *path* is for nobody's eyes, going by its names."""
-    return any(_SECRET.search(str(key)) for key in path)
-
-
-def redacted(path: tuple[object, ...], value: Any) -> Any:
-    """*value*, and all inside it, without what is for nobody's eyes."""
-    if isinstance(value, dict):
-        return {key: redacted((*path, key), inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [redacted(path, inner) for inner in value]
-    if value is not None and value != "" and not isinstance(value, bool) and secret(path):
-        return REDACTED
-    return _USERINFO.sub(REDACTED, value) if isinstance(value, str) else value
-
-
-def shown(path: tuple[object, ...], value: Any) -> str:
-    """*value* as an error may show it: quoted, without control characters, "" when secret or long."""
-    if not isinstance(value, str | int | float) or secret(path):
-        return ""
-    try:
-        text = json.dumps(redacted(path, value))
-    except ValueError:  # an integer with more digits than Python prints
-        return ""
-    return text if len(text) <= _LONGEST else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -17,6 +17,7 @@ from settings.models import File, Frozen, Listed, Name, Network
 from settings.pools import PoolSettings
 from settings.problems import Crossed, Wrong
 from settings.routes import merge
+from settings.state import StateSettings
 from settings.telemetry import ForwardedSettings, LogSettings
 from settings.tls import TlsSettings
 from settings.units import Duration
@@ -38,13 +39,14 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="LB_", env_nested_delimiter="__", frozen=True, extra="forbid", use_attribute_docstrings=True
-    )
+        env_prefix="LB_", env_nested_delimiter="__", frozen=True, extra="forbid", use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # it may be a secret
+    )  # fmt: skip
 
     config: File = None
     """The settings file, TOML or YAML."""
-    state: Literal["auto", "memory"] = "auto"
-    """Where buckets are kept; auto is memory."""
+    state: StateSettings = StateSettings()
+    """Where what workers and machines share is kept."""
     routes: str = ""
     """Groups in one line: `/apiA=a; /apiB=b`, path (or host/path) = pool."""
     groups: dict[Name, GroupSettings] = Field(default={})

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import to_jsonable_python
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from settings.root import Settings
 from settings.shape import Shape
@@ -36,7 +36,13 @@ def defaults(model: type[BaseModel]) -> dict[str, Any]:
         return model().model_dump(mode="json")
     except ValidationError:  # something in it is required
         fields = {key: field for key, field in model.model_fields.items() if not field.is_required()}
-        return {key: to_jsonable_python(field.default) for key, field in fields.items() if not field.default_factory}
+        return {key: _spelled(field) for key, field in fields.items() if not field.default_factory}
+
+
+def _spelled(field: FieldInfo) -> Any:
+    """The default of *field*, as a file would say it."""
+    annotation: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+    return TypeAdapter(annotation).dump_python(field.default, mode="json")
 
 
 def models(shape: Shape) -> Iterator[type[BaseModel]]:
@@ -72,7 +78,9 @@ def _widen(node: Any) -> None:
 _SHORT = {
     "BackendSettings": "url|weight=2|id=a",
     "Choice": "the kind alone",
+    "MirrorSettings": "the name of the pool",
     "RedirectSettings": "where to",
+    "StateSettings": "the place alone",
 }
 
 

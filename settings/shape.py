@@ -6,9 +6,9 @@ import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
-from settings.models import Choice
+from settings.models import Choice, Frozen
 from settings.problems import did_you_mean
 
 NAME = "<name>"
@@ -43,6 +43,26 @@ class Shape:
     def table(self) -> bool:
         """Whether its values are written one by one below it."""
         return self.model is not None or (self.entry is not None and Shape(self.entry).model is not None)
+
+    @property
+    def short(self) -> str:
+        """The key that text alone says, of a table that may be written so; "" of another."""
+        return self.model.short if self.model is not None and issubclass(self.model, Frozen) else ""
+
+    @property
+    def free(self) -> bool:
+        """Whether its keys are the operator's, and nothing says of what type their values are."""
+        return self.choice or (self.entry is not None and Shape(self.entry).annotation is str)
+
+    @property
+    def secrets(self) -> bool:
+        """Whether it is a secret, a list of them, or a table with one in it."""
+        if self.model is not None:
+            fields = [Shape(field.annotation) for field in self.model.model_fields.values()]
+            return any(field.model is None and field.secrets for field in fields)
+        if get_origin(self.annotation) is tuple:
+            return Shape(get_args(self.annotation)[0]).secrets
+        return self.annotation is SecretStr
 
     def step(self, key: str | int) -> Shape | None:
         """What stands at *key* below, or None when there is no such place."""
@@ -97,7 +117,7 @@ def nearest_variable(root: Shape, path: tuple[str, ...]) -> str:
         near = key if root.walk((*repaired, key)) else did_you_mean(key, at.keys() if at else (), cutoff=0.75)
         repaired = (*repaired, near)
     meant = root.walk(repaired)
-    if meant is not None and not meant.table:
+    if meant is not None and (meant.short or not meant.table):
         return variable(repaired)
     known = []
     for leaf in root.leaves():

@@ -52,7 +52,7 @@ class Source(PydanticBaseSettingsSource):
             inner = table.get(key)
             if not isinstance(inner, dict):
                 shape = ROOT.walk(path[: i + 1])
-                inner = table[key] = {"kind": inner} if shape and shape.choice and inner is not None else {}
+                inner = table[key] = {shape.short: inner} if shape and shape.short and inner is not None else {}
             table = inner
         table[path[-1]] = value
 
@@ -73,11 +73,11 @@ class Source(PydanticBaseSettingsSource):
 
 
 def settled(shape: Shape | None, value: Any) -> Any:
-    """*value* with every Choice that is only a name written out, so that options from another source can join it."""
+    """*value* with every table that is only text written out, so that options from another source can join it."""
     if shape is None:
         return value
-    if shape.choice and isinstance(value, str):
-        return {"kind": value}
+    if shape.short and isinstance(value, str):
+        return {shape.short: value}
     if isinstance(value, dict):
         return {key: settled(shape.step(key) if isinstance(key, str) else None, inner) for key, inner in value.items()}
     return value
@@ -151,7 +151,7 @@ def _read(variables: Iterable[tuple[str, str, str]]) -> Source:
             near = nearest_variable(ROOT, path)
             where = name if origin == name else f"{origin}: {name}"
             source.warnings.append(f"{where}: nothing reads this variable; {f'write {near}' if near else 'remove it'}")
-        elif shape.table and not (shape.choice and not value.lstrip().startswith("{")):
+        elif shape.table and not (shape.short and not value.lstrip().startswith("{")):
             try:
                 source.put(path, _table(value), origin)
             except (ValueError, RecursionError):
@@ -171,7 +171,7 @@ def _secret(name: str) -> Path_ | None:
     if ROOT.walk(tuple(name[3:].lower().split("__"))) is not None or "" in path:
         return None
     shape = ROOT.walk(path)
-    return path if shape is not None and (shape.choice or not shape.table) else None
+    return path if shape is not None and (shape.short or not shape.table) else None
 
 
 def _table(value: str) -> dict[str, Any]:

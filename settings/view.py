@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from settings.problems import redacted
+from settings.redaction import redacted
 from settings.root import Settings
 
 DEFAULT = "default"

@@ -39,6 +39,14 @@ class Problem(Json):
         super().__init__(content | more, status, headers)
 
 
+class Refusal(Exception):
+    """Raised by a route to have it answered with a `Problem` of the same arguments."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None, **more: Any) -> None:
+        super().__init__(detail)
+        self.problem = Problem(status, detail, headers, **more)
+
+
 class Problems:
     """Turns what the routes raise into problem details. A defect of ours is logged with its traceback."""
 
@@ -56,6 +64,8 @@ class Problems:
 
         try:
             await self._app(scope, receive, watched)
+        except Refusal as refusal:
+            answer = refusal.problem
         except HTTPException as error:
             missing = error.status_code == HTTPStatus.NOT_FOUND
             detail = f"the control plane has no {scope['path']}" if missing else error.detail

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 
 from app.admin import views
 from app.admin.answers import FIELDS, Json, Problem, Problems
+from app.admin.backends import Backends
 from app.admin.control import Control
 from app.domain.metrics import CONTENT_TYPE
 from app.middleware.admin_token import AdminToken
@@ -47,6 +48,9 @@ def routes(control: Control) -> list[BaseRoute]:
         guard = [Middleware(AdminToken, token=token.get_secret_value())]
         secured = {"/config": config, "/pools": pools, "/routes": groups, "/metrics": metrics}
         found += [Route(path, endpoint, middleware=guard) for path, endpoint in secured.items()]
+        backend = Backends(control.topology)
+        path = "/pools/{pool}/backends/{backend}"
+        found.append(Route(path, backend.answer, methods=Backends.methods, middleware=guard))
     prefix = control.settings.admin.prefix
     router = Router(found, redirect_slashes=False)  # raises HTTPException for what it does not have
     return [Mount(prefix, app=router, middleware=[Middleware(Problems)], name="admin")]

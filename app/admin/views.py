@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.domain.backend import Backend
 from app.domain.hosts import shown
 from app.domain.pool import Pool
 from app.domain.routing import RouteTable, Rule
@@ -22,19 +23,29 @@ def pool(state: Pool, now: float) -> dict[str, Any]:
     return {
         "strategy": state.settings.strategy.kind,
         "available": len(state.available),
-        "backends": [
-            {
-                "id": backend.id,
-                "url": backend.spec.url,
-                "weight": backend.weight,
-                "in_flight": backend.in_flight,
-                "health": backend.health.state.value,
-                "reason": backend.health.reason,
-                "available": backend.available,
-                "absence": backend.absence(now),
-            }
-            for backend in state.backends
-        ],
+        "panic": state.panic,
+        "in_flight": state.in_flight,
+        "limit": state.limit,
+        "backends": [backend(one, now) for one in state.backends],
+    }
+
+
+def backend(state: Backend, now: float) -> dict[str, Any]:
+    """One backend; *now* in monotonic seconds."""
+    return {
+        "id": state.id,
+        "url": state.spec.url,
+        "weight": state.weight,
+        "draining": state.draining,
+        "level": state.level,
+        "in_flight": state.in_flight,
+        "max_in_flight": state.max_in_flight,
+        "health": state.health.state.value,
+        "reason": state.health.reason,
+        "breaker": state.breaker.state.value,
+        "ejections": dict(state.breaker.ejections),
+        "available": state.available,
+        "absence": state.absence(now),
     }
 
 
@@ -63,12 +74,21 @@ def group(rule: Rule, settings: GroupSettings) -> dict[str, Any]:
 
 
 def answer(settings: GroupSettings) -> str:
-    """What a group does with a request, in a few words."""
-    if settings.pool is not None:
-        return f"pool {settings.pool}"
+    """What a group does with a request, in a few words, which are those of its settings."""
     if settings.redirect is not None:
         return f"redirect {settings.redirect.status} {settings.redirect.to}"
-    return f"respond {settings.respond.status}" if settings.respond else "nothing"
+    if settings.respond is not None:
+        return f"respond {settings.respond.status}"
+    words = [f"pool {settings.pool}"]
+    if settings.split is not None:
+        words = ["split " + ",".join(f"{name}={weight}" for name, weight in settings.split.pools.items())]
+    if settings.fallback:
+        words.append("fallback " + ",".join(settings.fallback))
+    if settings.fallback_respond is not None:
+        words.append(f"fallback_respond {settings.fallback_respond.status}")
+    if (mirror := settings.mirror) is not None:
+        words.append(f"mirror {mirror.pool}" + (f" {mirror.share * 100:g}%" if mirror.share < 1 else ""))
+    return "; ".join(words)
 
 
 def _precedence(rule: Rule) -> tuple[Any, ...]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from app.domain.breaker import OPEN, Breaker
 from app.domain.health import Health, State
 from settings.pools import BackendSettings
-from settings.resilience import HealthSettings
+from settings.resilience import BreakerSettings, HealthSettings
 
 _PORTS = {"http": 80, "https": 443}
+_UNSAID = BreakerSettings()
 
 
 def locate(spec: BackendSettings) -> tuple[str, str, int]:
@@ -29,6 +33,10 @@ class Backend:
 
         weight: share of the traffic beside the others; 0 takes none.
 
+        level: for the strategy priority.
+
+        max_in_flight: above which it takes nothing more; 0 is without limit. Kept by the pool, which has the default.
+
         share: what its weight counts for now, which is less while it warms up; only beside the shares of the others
             of its pool does it mean anything. Kept by the pool.
 
@@ -37,11 +45,17 @@ class Backend:
         in_flight: requests being served, up to the last byte of the response.
 
         draining: finishes what it has, takes nothing new.
+
+        leaving: its pool has it no more: it finishes what it has, and takes nothing new from anybody.
+
+        health: what its probes say.
+
+        breaker: what its answers say; configured by the pool.
     """
 
     __slots__ = (
-        "authority", "draining", "entered", "health", "host", "id", "in_flight", "pool", "port", "scheme", "share",
-        "spec", "weight",
+        "authority", "breaker", "draining", "entered", "health", "host", "id", "in_flight", "leaving", "level",
+        "max_in_flight", "pool", "port", "scheme", "share", "spec", "weight",
     )  # fmt: skip
 
     def __init__(self, pool: str, spec: BackendSettings, health: HealthSettings) -> None:
@@ -52,10 +66,14 @@ class Backend:
         self.pool = pool
         self.spec = spec
         self.weight = self.share = spec.weight
+        self.level = spec.level
+        self.max_in_flight = spec.max_in_flight or 0
         self.in_flight = 0
         self.entered: float | None = None
         self.draining = False
+        self.leaving = False
         self.health = Health(health)
+        self.breaker = Breaker(_UNSAID)
 
     def __repr__(self) -> str:
         return f"<Backend {self.pool}/{self.id}>"
@@ -64,17 +82,68 @@ class Backend:
         """Go by other settings of the same backend; what is going on at it is kept."""
         self.spec = spec
         self.weight = spec.weight
+        self.level = spec.level
         self.health.configure(health)
 
     @property
+    def takes_part(self) -> bool:
+        """Whether it is meant to take requests, be it fit to or not."""
+        return self.weight > 0 and not self.draining and not self.leaving
+
+    @property
     def available(self) -> bool:
-        """Whether it may be picked now."""
-        return self.health.state is State.UP and not self.draining and self.weight > 0
+        """Whether it may be picked now, as far as it knows itself; it may be full."""
+        return self.health.state is State.UP and self.takes_part and self.breaker.state is not OPEN
+
+    @property
+    def full(self) -> bool:
+        """Whether it has as many requests as it may."""
+        return 0 < self.max_in_flight <= self.in_flight
+
+    def admits(self, panic: bool) -> bool:
+        """Whether it has room for another request; what a half-open breaker lets through means nothing in a panic."""
+        return not self.full and (panic or self.breaker.admits)
+
+    def keeps(self, draining: bool) -> bool:
+        """Whether a client that a cookie keeps at it may stay: not where it fails, not even in a panic.
+
+        *draining* says whether one that is draining keeps its clients.
+        """
+        fit = draining and self.health.state is State.UP if self.draining else self.available
+        return fit and not self.leaving and self.admits(False)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has none: one that is draining may go."""
+        return self.in_flight == 0
 
     def absence(self, now: float) -> str:
-        """Why it may not be picked now: draining, down, checking or weight 0; "" when it may."""
-        if self.draining:
+        """Why it takes no request now; "" when it does.
+
+        The first of: draining, down, checking, weight 0, ejected with the reason and how long for, half-open (it has
+        as many as may find out how it is), full.
+        """
+        if self.draining or self.leaving:
             return "draining"
         if self.health.state is not State.UP:
             return self.health.state.value
-        return "" if self.weight else "weight 0"
+        if not self.weight:
+            return "weight 0"
+        breaker = self.breaker
+        if breaker.state is OPEN:
+            return f"ejected: {breaker.reason} until {max(0.0, breaker.until - now):.0f}s from now"
+        if not breaker.admits:
+            return "half-open"
+        return "full" if self.full else ""
+
+    def back_in(self, now: float) -> float:
+        """Seconds until a probe, or the end of its ejection, may bring it back; 0.0 where it is there."""
+        if self.health.state is State.UP and self.breaker.state is OPEN:
+            return max(0.0, self.breaker.until - now)
+        return self.health.back_in(now)  # a flip to UP ends an ejection
+
+
+def absences(backends: Iterable[Backend], now: float) -> str:
+    """Why none of them takes a request: "2 down, 1 draining"."""
+    reasons = Counter(backend.absence(now) for backend in backends)
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "no backends"

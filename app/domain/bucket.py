@@ -15,7 +15,7 @@ from app.domain.headers import Field
 from settings.limits import LimitSettings
 from settings.units import Rate
 
-_SLACK = 0.001
+SLACK = 0.001
 """Tokens: what rounding may be off by. Never adds up, so no window ever lets a whole token more through."""
 
 
@@ -126,28 +126,31 @@ class TokenBucket(Rule):
     interval drifts.
 
     Source: GCRA, ITU-T I.371 Annex A (virtual scheduling); `kept` is the theoretical arrival time.
+
+    Attributes:
+        rate: tokens a second.
     """
 
-    __slots__ = ("_limit", "_rate")
+    __slots__ = ("_limit", "rate")
 
     def __init__(self, name: str, rate: Rate, burst: int, *, dry_run: bool = False, max_keys: int = 100_000) -> None:
         super().__init__(name, burst, burst * rate.period / rate.count, dry_run=dry_run, max_keys=max_keys)
-        self._rate = rate.count / rate.period
-        self._limit = burst + _SLACK
+        self.rate = rate.count / rate.period
+        self._limit = burst + SLACK
 
     def mark(self, now: float) -> float:
         """*now*, counted in tokens."""
-        return now * self._rate
+        return now * self.rate
 
     def take(self, kept: float, now: float) -> tuple[float, Decision]:
         """Spend one token: see `Rule.take`."""
-        arrival = now * self._rate
+        arrival = now * self.rate
         after = (kept if kept > arrival else arrival) + 1.0
         spent = after - arrival
         if spent > self._limit:
-            wait = round((spent - self.quota) / self._rate, 6)
-            return kept, Decision(self, False, 0, (spent - 1.0) / self._rate, wait)
-        return after, Decision(self, True, floor(self._limit - spent), spent / self._rate, 0.0)
+            wait = round((spent - self.quota) / self.rate, 6)
+            return kept, Decision(self, False, 0, (spent - 1.0) / self.rate, wait)
+        return after, Decision(self, True, floor(self._limit - spent), spent / self.rate, 0.0)
 
 
 class FixedWindow(Rule):

@@ -21,6 +21,8 @@ class ProxyError(Exception):
 
         sent: whether the backend may have seen the request; False makes another attempt always safe.
 
+        begun: whether some of a response had come before; then no other attempt follows.
+
         retry_after: seconds, for the `Retry-After` of the answer; None leaves the field out.
     """
 
@@ -28,6 +30,7 @@ class ProxyError(Exception):
     error_type: ClassVar[str] = "proxy_internal_error"
     side: ClassVar[Side] = "proxy"
     sent: bool = False
+    begun: bool = False
     retry_after: float | None = None
 
     def __init__(self, detail: str = "", *, sent: bool | None = None, retry_after: float | None = None) -> None:
@@ -119,6 +122,10 @@ class NoBackend(ProxyError):
     status = 503
     error_type = "destination_unavailable"
     retry_after = 1.0
+
+
+class Full(NoBackend):
+    """Backends are available, and all are at their limit."""
 
 
 class InternalError(ProxyError):

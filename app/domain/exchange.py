@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from app.domain.attempt import Attempt
     from app.domain.bucket import Decision
     from app.domain.errors import ProxyError
@@ -39,11 +41,13 @@ class Exchange:
         bytes_in, bytes_out: body bytes, as read from and written to the client.
 
         error: why this status, where we made it or cut it short.
+
+        leave: gives back what a layer took for as long as the exchange lasts; called once, when the record is closed.
     """
 
     __slots__ = (
         "attempts", "bytes_in", "bytes_out", "client", "ended", "error", "fields", "first_byte", "group", "host",
-        "limit", "method", "path", "peer", "pool", "queued", "request_id", "scheme", "started", "status",
+        "leave", "limit", "method", "path", "peer", "pool", "queued", "request_id", "scheme", "started", "status",
     )  # fmt: skip
 
     def __init__(self, started: float, peer: str, scheme: str, method: str, host: str, path: str) -> None:
@@ -66,3 +70,4 @@ class Exchange:
         self.bytes_in = 0
         self.bytes_out = 0
         self.error: ProxyError | None = None
+        self.leave: Callable[[], None] | None = None

@@ -18,6 +18,7 @@ from enum import StrEnum
 from random import Random
 from typing import Literal
 
+from app.domain.statuses import statuses_of
 from settings.resilience import HealthSettings
 
 
@@ -117,12 +118,18 @@ class Health:
 class Expectation:
     """What the answer to an HTTP probe must be."""
 
-    __slots__ = ("body", "statuses")
+    __slots__ = ("_load", "body", "statuses", "wants_body")
 
     def __init__(self, settings: HealthSettings) -> None:
-        bounds = [text.partition("-") for text in settings.status]
-        self.statuses = frozenset(s for low, _, high in bounds for s in range(int(low), int(high or low) + 1))
+        self.statuses = statuses_of(settings.status)
         self.body = re.compile(settings.body) if settings.body else None
+        self._load = re.compile(settings.load.encode()) if settings.load else None
+        self.wants_body = self.body is not None or self._load is not None
+
+    def load(self, body: bytes) -> bytes:
+        """What a body says of the backend's load; b"" when it does not, or is not asked."""
+        found = self._load.search(body) if self._load is not None else None
+        return (found[1] or b"") if found is not None else b""
 
     def judge(self, status: int, body: bytes) -> str:
         """Why the answer is a failure; "" when it is as expected."""

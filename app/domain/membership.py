@@ -32,22 +32,39 @@ def merge(sources: Mapping[str, Sequence[BackendSettings]]) -> dict[str, Backend
     return merged
 
 
+def deputies(gone: Iterable[Backend], members: Iterable[Backend]) -> tuple[Backend, ...]:
+    """Those of *gone*, which no source names any more, that have to go on, for none of *members* takes requests.
+
+    So a pool whose backends are all replaced has no gap until the first new one is UP, and an answer without backends,
+    right or wrong, does not empty it. For how long is for the caller to say.
+    """
+    names = set()
+    for backend in members:
+        if backend.available:
+            return ()
+        names.add(backend.id)
+    return tuple(backend for backend in gone if backend.available and backend.id not in names)
+
+
 def diff(
-    pool: str, present: Iterable[Backend], wanted: Mapping[str, BackendSettings], health: HealthSettings
+    pool: str,
+    present: Sequence[Backend],
+    wanted: Mapping[str, BackendSettings],
+    health: HealthSettings,
+    leaving: Iterable[Backend] = (),
 ) -> tuple[tuple[Backend, ...], Change]:
     """Backends of *pool* as *wanted*, in its order, and how that differs from those at *present*.
 
-    A backend of the same id and address keeps its object, and so its counters; nothing is written to it here.
+    A backend of the same id and address keeps its object, and so its counters, even when it is *leaving*; nothing is
+    written to it here.
     """
-    before = {backend.id: backend for backend in present}
+    before = {backend.id: backend for backend in (*leaving, *present)}
     members: list[Backend] = []
-    joined: list[Backend] = []
     for name, spec in wanted.items():
         backend = before.get(name)
         if backend is None or (backend.scheme, backend.host, backend.port) != locate(spec):
             backend = Backend(pool, spec, health)
-            joined.append(backend)
         members.append(backend)
-    staying = set(members)
-    left = tuple(backend for backend in before.values() if backend not in staying)
-    return tuple(members), Change(tuple(joined), left)
+    there, staying = set(present), set(members)
+    joined = tuple(backend for backend in members if backend not in there)
+    return tuple(members), Change(joined, tuple(backend for backend in present if backend not in staying))

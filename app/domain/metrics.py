@@ -36,6 +36,10 @@ class Counter:
             labels = _admitted(labels, values)
         values[labels] = values.get(labels, 0) + amount
 
+    def keep(self, wanted: Callable[[Labels], bool]) -> None:
+        """Forget the label sets that are not *wanted* any more."""
+        _keep(self.values, wanted)
+
     def lines(self) -> Iterable[str]:
         """The samples as text."""
         return (f"{self.name}{_braces(self.labels, labels)} {_number(n)}" for labels, n in self.values.items())
@@ -87,6 +91,10 @@ class Histogram:
             cells[bisect_left(bounds, value)] += 1
             cells[-1] += value
 
+    def keep(self, wanted: Callable[[Labels], bool]) -> None:
+        """Forget the label sets that are not *wanted* any more."""
+        _keep(self.values, wanted)
+
     def lines(self) -> Iterable[str]:
         """The samples as text: cumulative buckets, sum, count."""
         names = (*self.labels, "le")
@@ -114,7 +122,16 @@ def exposition(metrics: Iterable[Metric]) -> str:
 
 
 def _admitted(labels: Labels, values: dict[Labels, float] | dict[Labels, list[float]]) -> Labels:
-    return labels if len(values) < MAX_SERIES else ("other",) * len(labels)
+    return labels if len(values) < MAX_SERIES else _overflow(labels)
+
+
+def _keep(values: dict[Labels, float] | dict[Labels, list[float]], wanted: Callable[[Labels], bool]) -> None:
+    for labels in [labels for labels in values if not wanted(labels) and labels != _overflow(labels)]:
+        del values[labels]
+
+
+def _overflow(labels: Labels) -> Labels:
+    return ("other",) * len(labels)
 
 
 def _braces(names: Labels, labels: Labels) -> str:

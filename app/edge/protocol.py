@@ -275,7 +275,10 @@ class EdgeProtocol(Connection):
 
     def answer(self, passage: Passed, status: int, fields: Headers, body: bytes) -> None:
         """Write a whole response. *fields* come from a parser or from us, so that none has a line end in it."""
-        lines = b"".join([b"%b: %b\r\n" % field for field in (*self.server_state.default_headers, *fields)])
+        if defaults := self.server_state.default_headers:
+            fields = [*defaults, *fields]
+        # not "% field": a pair that is written out is quicker, compiled
+        lines = b"".join([b"%b: %b\r\n" % (name, value) for name, value in fields])
         if self.link.draining:
             passage.keep_alive = False
         close = b"" if passage.keep_alive else CLOSE_LINE

@@ -19,14 +19,16 @@ class Body:
         complete: all of it was taken from the client.
     """
 
-    __slots__ = ("_chunked", "_exchange", "_limit", "_receive", "complete")
+    __slots__ = ("_chunked", "_exchange", "_keep", "_kept", "_limit", "_receive", "complete")
 
-    def __init__(self, receive: Receive, exchange: Exchange, *, chunked: bool, limit: int) -> None:
+    def __init__(self, receive: Receive, exchange: Exchange, *, chunked: bool, limit: int, keep: int) -> None:
         self._receive = receive
         self._exchange = exchange
         self._chunked = chunked
         self._limit = limit
+        self._keep = keep
         self.complete = False
+        self._kept: list[bytes] | None = []
 
     async def take(self) -> bytes:
         """The next piece, as it goes on the wire.
@@ -48,9 +50,24 @@ class Body:
             raise BodyTooLarge(f"the request body is over {self._limit} bytes")
         self.complete = not message.get("more_body", False)
         if self._chunked:
-            framed = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
-            return framed + b"0\r\n\r\n" if self.complete else framed
+            piece = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
+            if self.complete:
+                piece += b"0\r\n\r\n"
+        if self._kept is not None and piece:
+            if self._kept and exchange.bytes_in > self._keep:
+                self._kept = None
+            else:
+                self._kept.append(piece)
         return piece
+
+    def replayable(self, *, sent: bool) -> bool:
+        """Whether all of it can go again: up to *keep* bytes, or what was taken of a longer one and not *sent*."""
+        return self._kept is not None and (not sent or self._exchange.bytes_in <= self._keep)
+
+    @property
+    def taken(self) -> bytes | None:
+        """All of it so far, as it goes on the wire; None where that is over *keep* bytes, and not one piece alone."""
+        return None if self._kept is None else b"".join(self._kept)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while not self.complete:

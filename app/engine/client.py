@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from app.domain.errors import ClientGone, ProxyError
+from app.domain.errors import ProxyError
 
 if TYPE_CHECKING:
     import asyncio
@@ -64,10 +64,6 @@ class UpstreamRequest(httpx.Request):
             self.connection.fail(error)
         elif self.connecting is not None:
             self.connecting.cancel()
-
-    def client_gone(self) -> None:
-        """The client has gone: what the backend is doing for it is in vain."""
-        self.fail(ClientGone("the client went away before the response was complete"))
 
     def abandon(self) -> None:
         """Nobody wants the response any more: stop sending, cut the connection."""
@@ -120,6 +116,7 @@ class UpstreamResponse(httpx.Response):
             if upload is not None and not upload.done():
                 upload.cancel()
                 self.connection.reusable = False
+            self._sent.connection = None  # whoever has it next must not be failed in place of this request
             self._connections.give(self.connection, monotonic())
 
     async def aclose(self) -> None:

@@ -112,9 +112,7 @@ class Direct:
                 return True
             for enter in lane.layers:
                 enter(exchange, headers)
-            request = lane.forwarder.prepare(exchange, headers, target)
+            passage.start(lane.forwarder, lane.forwarder.prepare(exchange, headers, target))
         except Exception as error:  # whatever it is, rescue knows what to make of it
             passage.resume(raising(error))
-        else:
-            passage.start(lane.forwarder, request)
         return True

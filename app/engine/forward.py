@@ -1,4 +1,4 @@
-"""One request to one backend and back: the end of every group that forwards."""
+"""The end of every group that forwards: one request to a pool, with as many attempts as it takes, and back."""
 
 from __future__ import annotations
 
@@ -6,29 +6,36 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from app.domain.attempt import Attempt
-from app.domain.errors import BodyTooLarge, ClientGone, ProxyError
+from app.domain.deadline import asked
+from app.domain.errors import BodyTooLarge, ConnectFailed, ProxyError, TotalTimeout
 from app.domain.request_head import CHUNKED
 from app.engine.asgi import connection_of
 from app.engine.body import Body
 from app.engine.client import UpstreamRequest, UpstreamResponse
+from app.engine.dispatch import BUSY
+from app.engine.hedge import race
+from app.engine.outbound import Outbound
 
 if TYPE_CHECKING:
+    from app.domain.attempt import Attempt
     from app.domain.exchange import Exchange
     from app.domain.headers import Fields
-    from app.domain.pool import Pool
     from app.domain.request_head import RequestHeadRule
     from app.domain.rewrite import Target
-    from app.engine.asgi import Receive, Scope, Send
+    from app.engine.asgi import ClientConnection, Receive, Scope, Send
     from app.engine.client import Client
+    from app.engine.dispatch import Dispatcher
     from app.engine.relay import Relay
+    from app.engine.transport.connection import Connection
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 """RFC 9110 section 9.2.2."""
+FAIR = 0.9
+"""Share of `timeouts.total` that an attempt needs to be blamed for not having answered in it."""
 
 
 class Forwarder:
-    """Forwards the requests of one group to its pool.
+    """Forwards the requests of one group to one pool.
 
     Args:
         target: rewrites the path; None where it goes on as it came.
@@ -40,7 +47,7 @@ class Forwarder:
 
     def __init__(
         self,
-        pool: Pool,
+        dispatcher: Dispatcher,
         *,
         client: Client,
         head: RequestHeadRule,
@@ -49,101 +56,176 @@ class Forwarder:
         own_host: bool = False,
         max_body: int = 0,
     ) -> None:
+        pool = dispatcher.pool
+        self.dispatcher = dispatcher
         self.relay = relay
-        self._pool = pool
+        self._pool = pool.name
+        self._affinity = pool.affinity
+        self.upstream = client.upstream
         self._client = client
         self._head = head
         self._target = target
         self._own_host = own_host
         self._max_body = max_body
         self._total = pool.timeouts.total or inf
+        self._deadline = (pool.timeouts.header or "").lower().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request, as an ASGI app; raises as `prepare` and `carry` do."""
         target = connection_of(scope, receive).target
-        request = self.prepare(scope["lb.exchange"], scope["headers"], target)
-        await self.carry(request, scope, receive, send)
+        outbound = self.prepare(scope["lb.exchange"], scope["headers"], target)
+        await self.carry(outbound, scope, receive, send)
 
-    def prepare(self, exchange: Exchange, headers: Fields, target: bytes) -> UpstreamRequest:
-        """Begin an attempt: pick the backend and make the head that it gets. It has to be followed by `finish`.
+    def prepare(self, exchange: Exchange, headers: Fields, target: bytes) -> Outbound:
+        """Make what all attempts send.
 
         Raises:
             BodyTooLarge: by its declared length.
 
             BadRequest: for a path that cannot be rewritten.
-
-            NoBackend: none is available.
         """
-        pool = self._pool
-        exchange.pool = pool.name
+        exchange.pool = self._pool
+        until = exchange.started + self._total
+        if self._deadline:
+            headers, until = self._told(exchange, headers, until)
         host, lines, length = self._head.build(exchange, headers)
         if self._max_body and length > self._max_body:
             raise BodyTooLarge(f"the request body is over {self._max_body} bytes")
-        affinity = pool.affinity
-        key = affinity(exchange, headers, target) if affinity is not None else b""
+        key = self._affinity(exchange, headers, target) if self._affinity is not None else b""
         if self._target is not None:
             path, mark, query = target.partition(b"?")
             target = self._target.apply(path) + mark + query
+        outbound = Outbound(exchange, headers, target, b"" if self._own_host else host, lines, length, key)
+        outbound.until = until
+        outbound.deadline = self._deadline
+        if (sticky := self.dispatcher.sticky) is not None:
+            outbound.stuck, outbound.settled = sticky.find(headers)
+        return outbound
 
-        attempt = Attempt(pool.pick(key, (), exchange.started), monotonic())
-        exchange.attempts.append(attempt)
-        backend = attempt.backend
-        backend.in_flight += 1
-        if self._own_host or not host:
-            host = backend.authority
-        method = exchange.method
-        wire = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (method.encode(), target, host, lines)
-        connections = self._client.upstream.connections[backend]
-        request = UpstreamRequest(method, attempt, connections, wire, length)
-        request.until = exchange.started + self._total
-        return request
-
-    def finish(self, request: UpstreamRequest, error: ProxyError | None, now: float) -> None:
-        """End the attempt of *request*; *error* is why there was no whole response."""
-        attempt = request.attempt
-        attempt.backend.in_flight -= 1
-        attempt.ended = now
-        if error is not None and not isinstance(error, ClientGone):
-            attempt.error = error
-        if (observe := self._pool.observe) is not None:  # only where the strategy learns
-            observe(attempt, now)
+    def mark(self, outbound: Outbound, connection: Connection) -> None:
+        """Look at the response head on *connection*, and have the client told where it is kept from now on."""
+        attempt = outbound.attempt
+        assert attempt is not None
+        pool = self.dispatcher.pool
+        if pool.load_header:
+            for name, value in connection.fields:
+                if name == pool.load_header:
+                    pool.report(attempt.backend, value, attempt.first_byte)
+        sticky = self.dispatcher.sticky
+        if sticky is not None and not (outbound.settled and attempt.backend is outbound.stuck):
+            field = sticky.field(attempt.backend, outbound.exchange.scheme)
+            if field is not None:
+                outbound.exchange.fields += (field,)
 
     async def carry(
         self,
-        request: UpstreamRequest,
+        outbound: Outbound,
         scope: Scope,
         receive: Receive,
         send: Send,
         response: UpstreamResponse | None = None,
+        error: ProxyError | None = None,
     ) -> None:
-        """Send a prepared request, unless its *response* has begun already, and hand on what comes back.
+        """Send a prepared request, and hand on what comes back.
+
+        An attempt may have begun already, and have its *response*, or the *error* that it failed with.
 
         Raises:
             ProxyError: nothing was sent to the client, or (exchange.first_byte is set) not all of it.
         """
-        exchange: Exchange = scope["lb.exchange"]
         watched = connection_of(scope, receive)
-        failure: ProxyError | None = None
         try:
-            if request.length:
-                body = Body(receive, exchange, chunked=request.length == CHUNKED, limit=self._max_body)
-                if watched.ready:  # a small body leaves with the head, in one write
-                    request.wire += await body.take()
-                request.body = None if body.complete else body
-            request.replayable = request.body is None and request.method in IDEMPOTENT
-            if request.body is None or watched.concurrent:
-                watched.watch(request.client_gone)
+            if watched.concurrent or not outbound.length:
+                watched.watch(outbound.client_gone)
+            while True:
+                if response is None and error is None:
+                    try:
+                        response = await self._attempt(outbound, receive, watched)
+                    except ProxyError as fault:
+                        if outbound.attempt is None:  # there was none
+                            raise
+                        error = fault
+                after = self._after(outbound, response, error)
+                if after < 0:
+                    break
+                self._finish(outbound, response, error)
+                response = error = None
+                await outbound.rest(after)
             if response is None:
-                response = cast(UpstreamResponse, await self._client.send(request))
-            attempt = request.attempt
-            attempt.first_byte = monotonic()
-            attempt.status = response.status_code
-            await self.relay.send(exchange, response, send)
-        except ProxyError as error:
-            failure = error
+                assert error is not None
+                raise error
+            if self.dispatcher.marks:
+                self.mark(outbound, response.connection)
+            await self.relay.send(scope["lb.exchange"], response, send)
+        except ProxyError as fault:
+            error = fault
             raise
         finally:
             watched.watch(None)
-            self.finish(request, failure, monotonic())
-            if response is not None:
-                response.release()
+            self._finish(outbound, response, error)
+            error = None  # it holds this frame
+
+    async def _attempt(self, outbound: Outbound, receive: Receive, watched: ClientConnection) -> UpstreamResponse:
+        """Make an attempt, unless one has begun already, up to the head of its response."""
+        attempt = outbound.attempt
+        if attempt is None:
+            attempt = await self.dispatcher.enter(outbound)
+        if outbound.length and outbound.body is None:  # not before there is a backend: another pool may have to read it
+            chunked = outbound.length == CHUNKED
+            keep = self.dispatcher.policy.max_body
+            body = outbound.body = Body(receive, outbound.exchange, chunked=chunked, limit=self._max_body, keep=keep)
+            if watched.ready:  # a small body leaves with the head, in one write
+                await body.take()
+            if body.complete and not watched.concurrent:
+                watched.watch(outbound.client_gone)
+        request = self._request(outbound, attempt)
+        outbound.requests = (request,)
+        if outbound.error is not None:  # the client went while there was nothing to be cut
+            raise outbound.error
+        delay = self.dispatcher.delay(outbound, attempt.started) if self.dispatcher.hedges else inf
+        if delay < inf:
+            return await race(self.dispatcher, self._client, outbound, request, self._request, delay)
+        return cast(UpstreamResponse, await self._client.send(request))
+
+    def _request(self, outbound: Outbound, attempt: Attempt) -> UpstreamRequest:
+        connections = self.upstream.connections.get(attempt.backend)
+        if connections is None:
+            raise ConnectFailed("the backend has gone")
+        request = UpstreamRequest(outbound.method, attempt, connections, outbound.wire(attempt), outbound.length)
+        body = outbound.body
+        request.body = None if body is None or body.complete else body
+        request.replayable = request.body is None and outbound.method in IDEMPOTENT
+        request.until = outbound.until
+        return request
+
+    def _after(self, outbound: Outbound, response: UpstreamResponse | None, error: ProxyError | None) -> float:
+        """Seconds before the next attempt; negative when there is none."""
+        attempt = outbound.attempt
+        assert attempt is not None
+        now = monotonic()
+        if response is None:
+            return self.dispatcher.after(outbound, error, None, now)
+        attempt.first_byte = now
+        attempt.status = response.status_code
+        if response.status_code not in self.dispatcher.again_on:
+            return -1.0
+        return self.dispatcher.after(outbound, None, response.connection.fields, now)
+
+    def _finish(self, outbound: Outbound, response: UpstreamResponse | None, error: ProxyError | None) -> None:
+        """End the attempt that is going on, if any, and let go of its response."""
+        attempt = outbound.attempt
+        if attempt is not None:
+            outbound.attempt = None
+            if isinstance(error, TotalTimeout) and outbound.until - attempt.started < FAIR * self._total:
+                error = None  # the client was in a hurry, or most of its time had gone before: not to be blamed for
+            fields = response.connection.fields if response is not None and attempt.status in BUSY else None
+            self.dispatcher.finish(attempt, error, monotonic(), fields)
+        if response is not None:
+            response.release()
+
+    def _told(self, exchange: Exchange, headers: Fields, until: float) -> tuple[Fields, float]:
+        """Without the field about the deadline, which is told anew; and when the client, too, is out of patience."""
+        for name, value in headers:
+            if name == self._deadline and (seconds := asked(name, value)) is not None:
+                until = min(until, exchange.started + seconds)
+        return [field for field in headers if field[0] != self._deadline], until

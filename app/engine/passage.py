@@ -7,15 +7,19 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from app.domain.errors import ClientGone, StaleConnection
+from app.domain.errors import ClientGone, Full, StaleConnection
 from app.domain.exchange import Exchange
 from app.engine.client import UpstreamRequest, UpstreamResponse
+from app.engine.dispatch import BUSY
 from app.engine.forward import IDEMPOTENT, Forwarder
 
 if TYPE_CHECKING:
+    from app.domain.attempt import Attempt
     from app.domain.headers import Fields
     from app.engine.asgi import ASGIApp, Receive, Scope, Send
+    from app.engine.outbound import Outbound
     from app.engine.transport.connection import Connection
+    from app.engine.transport.connections import Connections
 
 
 class Edge(Protocol):
@@ -49,12 +53,16 @@ class Passage:
     """
 
     __slots__ = (
-        "_around", "_close", "_edge", "_forwarder", "_request", "exchange", "headers", "http11", "keep_alive", "target",
+        "_around", "_attempt", "_close", "_connection", "_connections", "_edge", "_forwarder", "_outbound", "exchange",
+        "headers", "http11", "keep_alive", "target",
     )  # fmt: skip
 
     body_done = True
     _forwarder: Forwarder
-    _request: UpstreamRequest
+    _outbound: Outbound
+    _attempt: Attempt
+    _connections: Connections
+    _connection: Connection
 
     def __init__(
         self,
@@ -76,56 +84,76 @@ class Passage:
         self.http11 = http11
         self.keep_alive = keep_alive
 
-    def start(self, forwarder: Forwarder, request: UpstreamRequest) -> None:
-        """Send the request over a kept connection."""
+    def start(self, forwarder: Forwarder, outbound: Outbound) -> None:
+        """Send the request over a kept connection. Raises NoBackend."""
         self._forwarder = forwarder
-        self._request = request
-        connection = request.connection = request.connections.take()
-        if connection is None:
-            self.resume(partial(forwarder.carry, request))
+        self._outbound = outbound
+        dispatcher = forwarder.dispatcher
+        if dispatcher.hedges or dispatcher.waiting:
+            self.resume(partial(forwarder.carry, outbound))
             return
-        attempt = request.attempt
+        try:
+            attempt = self._attempt = dispatcher.begin(outbound, monotonic())
+        except Full:
+            self.resume(partial(forwarder.carry, outbound))
+            return
+        connections = self._connections = forwarder.upstream.connections[attempt.backend]
+        connection = connections.take()
+        if connection is None:
+            self.resume(partial(forwarder.carry, outbound))
+            return
+        self._connection = connection
         attempt.reused = True
         attempt.connected = attempt.started
         connection.listener = self.progress
-        deadline = attempt.started + request.connections.response_timeout
-        connection.start(request.wire, request.method == "HEAD", deadline, request.until, False)
+        deadline = attempt.started + connections.response_timeout
+        connection.start(outbound.wire(attempt), outbound.method == "HEAD", deadline, outbound.until, False)
 
     def progress(self) -> None:
         """The response has come as far as its head, or it will not come."""
-        request = self._request
-        connection = request.connection
-        assert connection is not None
+        connection = self._connection
         connection.listener = None
-        if connection.head_done:
-            if connection.done and connection.sized and connection.status != 204 and connection.error is None:
-                self._answer(request, connection)
-            else:
-                response = UpstreamResponse(request, connection, request.connections)
-                self.resume(partial(self._forwarder.carry, request, response=response))
-            return
+        outbound = self._outbound
+        forwarder = self._forwarder
         error = connection.error
-        assert error is not None
-        if isinstance(error, StaleConnection) and request.method in IDEMPOTENT:
-            request.connection = None
-            self.resume(partial(self._forwarder.carry, request))
+        if connection.head_done:
+            if (
+                connection.done
+                and connection.sized
+                and connection.status != 204
+                and error is None
+                and connection.status not in forwarder.dispatcher.again_on
+            ):
+                self._answer(outbound, connection)
+                return
+            attempt, connections = self._attempt, self._connections
+            request = UpstreamRequest(outbound.method, attempt, connections, outbound.wire(attempt))
+            request.connection = connection
+            outbound.requests = (request,)
+            response = UpstreamResponse(request, connection, connections)
+            self.resume(partial(forwarder.carry, outbound, response=response))
+        elif isinstance(error, StaleConnection) and outbound.method in IDEMPOTENT:
+            self.resume(partial(forwarder.carry, outbound))
         else:
-            self._forwarder.finish(request, error, monotonic())
-            self.resume(raising(error))
+            self.resume(partial(forwarder.carry, outbound, error=error))
 
-    def _answer(self, request: UpstreamRequest, connection: Connection) -> None:
+    def _answer(self, outbound: Outbound, connection: Connection) -> None:
         now = monotonic()
-        attempt = request.attempt
+        attempt = self._attempt
         attempt.first_byte = now
         status = attempt.status = connection.status
-        self._forwarder.finish(request, None, now)
+        forwarder = self._forwarder
+        dispatcher = forwarder.dispatcher
+        if dispatcher.marks:
+            forwarder.mark(outbound, connection)
+        dispatcher.finish(attempt, None, now, connection.fields if status in BUSY else None)
         exchange = self.exchange
-        fields = self._forwarder.relay.fields(exchange, connection)
+        fields = forwarder.relay.fields(exchange, connection)
         body = connection.take()
         exchange.status = status
         exchange.first_byte = exchange.ended = now
         exchange.bytes_out = len(body)
-        request.connections.give(connection, now)
+        self._connections.give(connection, now)
         self._edge.answer(self, status, fields, body)
         self._close(exchange)
 
@@ -136,12 +164,11 @@ class Passage:
     def disconnect(self) -> None:
         """The client has gone."""
         error = ClientGone("the client went away before the response was complete")
-        connection = self._request.connection
-        if connection is not None:
-            connection.listener = None
-            connection.fail(error)
+        connection = self._connection
+        connection.listener = None
+        connection.fail(error)
         now = monotonic()
-        self._forwarder.finish(self._request, error, now)
+        self._forwarder.dispatcher.finish(self._attempt, error, now)
         exchange = self.exchange
         exchange.error = error
         exchange.status = error.status

@@ -26,9 +26,12 @@ class Probe:
     """Asks *backend* how it is; what it asks is prepared once.
 
     Over TLS when the backend's URL says https, verified as requests to it are, for TCP probes too.
+
+    Attributes:
+        load: what the last answer said of the backend's load; b"" for nothing.
     """
 
-    __slots__ = ("_expectation", "_head", "_host", "_port", "_server_name", "_timeout", "_tls", "_tls_settings")
+    __slots__ = ("_expectation", "_head", "_host", "_port", "_server_name", "_timeout", "_tls", "_tls_settings", "load")
 
     def __init__(self, backend: Backend, health: HealthSettings, tls: BackendTlsSettings) -> None:
         self._host = backend.host
@@ -38,9 +41,11 @@ class Probe:
         self._timeout = health.timeout
         self._head = _head(backend, health) if probe_kind(health) == "http" else b""
         self._expectation = Expectation(health)
+        self.load = b""
 
     async def ask(self) -> str:
         """Why the backend failed the probe; "" when it passed."""
+        self.load = b""
         try:
             async with asyncio.timeout(self._timeout):
                 await self._ask()
@@ -58,7 +63,7 @@ class Probe:
         try:
             if self._head:
                 writer.write(self._head)
-                answer = _Answer(wants_body=self._expectation.body is not None)
+                answer = _Answer(wants_body=self._expectation.wants_body)
                 while not answer.done:
                     data = await reader.read(LIMIT)
                     if not data:
@@ -68,6 +73,7 @@ class Probe:
                     raise ProbeFailed("connection closed before the end of the response head")
                 if failure := self._expectation.judge(answer.status, bytes(answer.body)):
                     raise ProbeFailed(failure)
+                self.load = self._expectation.load(bytes(answer.body))
         finally:
             writer.transport.abort()  # at once: a backend that goes on sending does not matter
 

@@ -89,6 +89,8 @@ class Prober:
             now = self._clock()
             if self._topology.observe(backend, failure, now):
                 _tell(backend)
+            if probe.load and (pool := self._topology.pools.get(backend.pool)) is not None:
+                pool.report(backend, probe.load, now)
             due = health.plan(started, self._rng, first=first)
             first = False
             await asyncio.sleep(max(due - now, 0.0))

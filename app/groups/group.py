@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from random import Random
 from typing import TYPE_CHECKING
 
+from app.domain.affinity import affinity_of
 from app.domain.fields import FieldRules
 from app.domain.location import Location
 from app.domain.rewrite import Target
 from app.domain.routing import Rule
+from app.domain.split import Sides
+from app.engine.mirror import Copies, Mirror
 from app.groups.answers import FixedResponse, Redirect
-from app.middleware.rate_limit import Limiter, RateLimit
+from app.groups.traffic import Fallback, Split
+from app.middleware.fault import Fault
+from app.middleware.in_flight import InFlight
+from app.middleware.rate_limit import Limiter, rate_limited
 from settings.problems import Wrong
 
 if TYPE_CHECKING:
@@ -21,21 +28,33 @@ ForwarderFactory = Callable[[str, "GroupSettings"], "ASGIApp"]
 
 
 def build_group(
-    name: str, settings: GroupSettings, *, forwarder_factory: ForwarderFactory, limiters: Mapping[str, Limiter]
+    name: str,
+    settings: GroupSettings,
+    *,
+    forwarder_factory: ForwarderFactory,
+    limiters: Mapping[str, Limiter],
+    copies: Copies,
+    rng: Random,
 ) -> ASGIApp:
-    """The app of one group.
+    """The app of one group; what it does not ask for is not there.
 
     Args:
         name: of the group.
 
         settings: of the group.
 
-        forwarder_factory: makes the app that forwards, for a group with a pool.
+        forwarder_factory: makes the app that forwards to a pool, from the pool's name and the group's settings.
 
         limiters: by name; a limiter of kind none is not there, and costs nothing.
 
+        copies: of all groups.
+
+        rng: for what is left to chance.
+
     Raises:
         Wrong: as `problems` says it.
+
+        ValueError: there is no such function as the key of a split names.
     """
     app: ASGIApp
     if settings.redirect is not None:
@@ -43,9 +62,35 @@ def build_group(
     elif settings.respond is not None:
         app = FixedResponse(settings.respond, FieldRules.of(settings.response_headers))
     else:
-        app = forwarder_factory(name, settings)
+        app = _forwarding(settings, forwarder_factory, rng)
+        if (mirror := settings.mirror) is not None:  # around all pools: one copy, whichever of them answers
+            other = forwarder_factory(mirror.pool, settings)
+            app = Mirror(app, group=name, settings=mirror, forwarder=other, copies=copies, rng=rng)
+    if settings.fault is not None:
+        app = Fault(app, settings=settings.fault, rng=rng)  # outside the mirror: no copy of what is not forwarded
+    if settings.max_in_flight_per_client:
+        app = InFlight(app, most=settings.max_in_flight_per_client)  # who is held up on purpose is in flight, too
     if settings.limit is not None and settings.limit in limiters:
-        app = RateLimit(app, limiter=limiters[settings.limit])  # inside the gateway: it may count by group
+        app = rate_limited(app, limiters[settings.limit])  # inside the gateway: it may count by group
+    return app
+
+
+def _forwarding(settings: GroupSettings, forwarder_factory: ForwarderFactory, rng: Random) -> ASGIApp:
+    """To one pool, or to several."""
+    app: ASGIApp
+    if (split := settings.split) is not None:
+        pools = {pool: forwarder_factory(pool, settings) for pool, weight in split.pools.items() if weight}
+        key = affinity_of(split.key)
+        assert key is not None  # the settings have one part at least
+        app = Split(Sides(split.pools, rng), key, pools)
+    else:
+        assert settings.pool is not None  # the settings have exactly one answer
+        app = forwarder_factory(settings.pool, settings)
+    if settings.fallback or settings.fallback_respond is not None:
+        others = (forwarder_factory(pool, settings) for pool in settings.fallback)
+        fixed = settings.fallback_respond
+        answer = FixedResponse(fixed, FieldRules.of(settings.response_headers)) if fixed is not None else None
+        app = Fallback((app, *others), answer)
     return app
 
 

@@ -55,7 +55,10 @@ class Observe:
             self.close(exchange)
 
     def close(self, exchange: Exchange) -> None:
-        """Hand on the record of a finished exchange."""
+        """Hand on the record of a finished exchange, and give back what was taken for as long as it lasted."""
+        if exchange.leave is not None:
+            leave, exchange.leave = exchange.leave, None  # the record outlives it, and holds nothing on
+            leave()
         if exchange.error is not None or len(exchange.attempts) > 1:
             _let_go(exchange)
         self._append(exchange)

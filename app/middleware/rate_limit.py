@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from hashlib import blake2b
 
-from app.domain.bucket import Decision, network, rule_of
+from app.domain.bucket import Decision, Rule, network, rule_of
 from app.domain.errors import RateLimited
 from app.domain.exchange import Exchange
 from app.domain.headers import Fields
 from app.engine.asgi import ASGIApp, Receive, Scope, Send
-from app.engine.state import State
+from app.engine.state import RemoteState, State
 from settings.limits import LimitSettings
 
 Key = Callable[[Exchange, Fields], str]
+Ask = Callable[[str, str, Rule, float], Awaitable[Decision]]
 
 _LONGEST = 64
 """Characters of a key as it came; a longer one is kept as a digest, so that long fields do not fill the memory."""
+
+
+def rate_limited(app: ASGIApp, limiter: Limiter) -> ASGIApp:
+    """*app* with the layer that asks *limiter* around it."""
+    return RateLimit(app, limiter=limiter) if limiter.ask is None else RemoteRateLimit(app, limiter=limiter)
 
 
 class RateLimit:
@@ -37,9 +43,31 @@ class RateLimit:
         limiter = self.limiter
         # The exchange's own start is the time: no clock is asked twice a request.
         decision = limiter.take(limiter.name, limiter.key(exchange, headers), limiter.rule, exchange.started)
+        assert decision is not None  # its state has it at hand
         exchange.limit = decision
         if not decision.allowed:
             limiter.refuse(decision)
+
+
+class RemoteRateLimit:
+    """The same for a *limiter* whose state may have to be waited for; so it has no synchronous way in."""
+
+    def __init__(self, app: ASGIApp, *, limiter: Limiter) -> None:
+        self.app = app
+        self.limiter = limiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Spend one token, and go on if there was one."""
+        limiter, exchange = self.limiter, scope["lb.exchange"]
+        key, now = limiter.key(exchange, scope["headers"]), exchange.started
+        decision = limiter.take(limiter.name, key, limiter.rule, now)
+        if decision is None:
+            assert limiter.ask is not None
+            decision = await limiter.ask(limiter.name, key, limiter.rule, now)
+        exchange.limit = decision
+        if not decision.allowed:
+            limiter.refuse(decision)
+        await self.app(scope, receive, send)
 
 
 class Limiter:
@@ -52,19 +80,24 @@ class Limiter:
 
         key: tells what has a bucket of its own.
 
+        take: of the state; None of it means that `ask` has to be awaited.
+
+        ask: of a state that may have to be waited for; None for another.
+
         refused: how many requests found no token; on a dry run they were let through.
 
     Raises:
         ValueError: for kind none, which needs no limiter, and for an unknown part of a key.
     """
 
-    __slots__ = ("key", "name", "refused", "rule", "take")
+    __slots__ = ("ask", "key", "name", "refused", "rule", "take")
 
-    def __init__(self, name: str, settings: LimitSettings, state: State) -> None:
+    def __init__(self, name: str, settings: LimitSettings, state: State | RemoteState) -> None:
         self.name = name
         self.rule = rule_of(name, settings)
         self.key = key_of(settings.key, settings.ipv6_prefix)
-        self.take = state.take
+        self.take: Callable[[str, str, Rule, float], Decision | None] = state.take
+        self.ask: Ask | None = getattr(state, "ask", None)
         self.refused = 0
 
     def refuse(self, decision: Decision) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,7 @@ class Stage:
         for peer in peers:
             try:
                 pid = ending.enter_context(self.alive(peer))
-                check(peer)
+                await_right(peer, check)
             except (RuntimeError, OSError) as why:
                 self.leave_out(peer.name, f"is left out: it {why}")
                 continue
@@ -131,3 +132,15 @@ class Stage:
                     rounds[name].append(one)
         print("\n")
         return rounds
+
+
+def await_right(peer: Peer, check: Callable[[Peer], None], seconds: float = 5.0) -> None:
+    """Raises what *check* does when it still does so after a while: who listens need not have found its backend yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return check(peer)
+        except (RuntimeError, OSError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)

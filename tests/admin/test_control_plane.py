@@ -5,67 +5,20 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import httpx
 import pytest
-from starlette.applications import Starlette
 
-from app.admin.control import Control
-from app.admin.routes import routes
+from app.admin import views
 from app.domain.routing import RouteTable
-from app.engine.topology import Topology
 from settings import Settings
+from settings.groups import GroupSettings
+from tests.support.plane import BEARER, TOKEN, Plane, problem
 
-TOKEN = "correct horse".replace(" ", "-")
 SECURED = ["/-/config", "/-/pools", "/-/routes", "/-/metrics"]
-BEARER = {"authorization": f"Bearer {TOKEN}"}
-
-
-def settings(**given: Any) -> Settings:
-    return Settings(
-        pools={"a": {"backends": ["http://h:1", "http://h:2|weight=0|id=idle"], "health": {"kind": "none"}}},
-        groups={
-            "api": {"path": "/api", "pool": "a"},
-            "all": {"respond": {"status": 204}},
-            "api2": {"path": "/api", "pool": "a"},
-        },
-        **given,
-    )
-
-
-class Plane:
-    """A control plane over real parts, without a socket."""
-
-    def __init__(self, **given: Any) -> None:
-        said = settings(**given)
-        topology = Topology()
-        topology.apply(said)
-        self.ready = (True, {"a": {"available": 1, "backends": 2}})
-        self.control = Control(
-            settings=said,
-            topology=topology,
-            route_table=RouteTable.build(said.groups),
-            metrics_text=lambda: "# TYPE up gauge\nup 1\n",
-            ready=lambda: self.ready,
-        )
-
-    async def ask(self, path: str, method: str = "GET", headers: Any = None) -> httpx.Response:
-        transport = httpx.ASGITransport(Starlette(routes=routes(self.control)))
-        async with httpx.AsyncClient(transport=transport, base_url="http://lb") as client:
-            return await client.request(method, path, headers=headers)
 
 
 @pytest.fixture
 def plane() -> Plane:
     return Plane(admin={"token": TOKEN})
-
-
-def problem(response: httpx.Response) -> dict[str, Any]:
-    """The problem details of *response*, which says the same status in both places."""
-    assert response.headers["content-type"] == "application/problem+json"
-    found: dict[str, Any] = response.json()
-    assert found["status"] == response.status_code
-    assert {"type", "title", "detail"} <= set(found)
-    return found
 
 
 async def test_live_needs_nothing(plane: Plane) -> None:
@@ -144,6 +97,11 @@ async def test_pools_tell_why_a_backend_is_not_available(plane: Plane) -> None:
     found = (await plane.ask("/-/pools", headers=BEARER)).json()["a"]
 
     assert (found["strategy"], found["available"]) == ("round_robin", 1)
+    assert (found["panic"], found["in_flight"], found["limit"]) == (False, 0, 0)
+    assert [(b["breaker"], b["ejections"], b["level"], b["max_in_flight"]) for b in found["backends"]] == [
+        ("closed", {}, 0, 0),
+        ("closed", {}, 0, 0),
+    ]
     assert [
         (b["id"], b["url"], b["health"], b["available"], b["absence"], b["in_flight"]) for b in found["backends"]
     ] == [
@@ -163,6 +121,32 @@ async def test_routes_are_in_order_of_precedence_with_their_overlaps(plane: Plan
     assert [(finding["kind"], finding["group"], finding["other"]) for finding in found["overlaps"]] == [
         ("unreachable", "api2", "api")
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({"pool": "a"}, "pool a"),
+        ({"redirect": "https://h{path}"}, "redirect 308 https://h{path}"),
+        ({"respond": {"status": 404}}, "respond 404"),
+        ({"split": {"pools": "stable=95,canary=5"}}, "split stable=95,canary=5"),
+        ({"pool": "a", "fallback": "b,c"}, "pool a; fallback b,c"),
+        ({"pool": "a", "fallback_respond": {"status": 503}}, "pool a; fallback_respond 503"),
+        ({"pool": "a", "mirror": "shadow"}, "pool a; mirror shadow"),
+        (
+            {
+                "split": {"pools": "x=1,y=0"},
+                "fallback": "b",
+                "fallback_respond": {},
+                "mirror": {"pool": "s", "share": 0.005},
+            },
+            "split x=1,y=0; fallback b; fallback_respond 200; mirror s 0.5%",
+        ),
+    ],
+)
+def test_what_a_group_answers_is_told_in_the_words_of_its_settings(said: dict[str, Any], shown: str) -> None:
+    """Every pool that may get its requests is among them."""
+    assert views.answer(GroupSettings.model_validate(said)) == shown
 
 
 async def test_metrics_are_prometheus_text(plane: Plane) -> None:

@@ -18,14 +18,18 @@ from tests.bench.line import REQUEST, Line, bare, everything
 compiled = not app.engine.direct.__file__.endswith(".py")
 interpreted = pytest.mark.skipif(compiled, reason="compiled functions make no calls that could be counted")
 
-CALLS = 152
+CALLS = 154
 """Python and C calls of one request with everything on, on the direct driver: exact, so that one more is seen."""
 MEMORY = 12_000
 """Bytes that one request has at a time, its own 1.3 KiB of response twice among them; 8 200 when this was written."""
 
 
 def calls(work: Callable[[], Any]) -> int:
-    """How many functions *work* calls, in Python and in C."""
+    """How many functions *work* calls, in Python and in C; the least of three times, for a window may turn in one."""
+    return min(_calls(work) for _ in range(3))
+
+
+def _calls(work: Callable[[], Any]) -> int:
     seen = 0
 
     def count(frame: Any, event: str, argument: Any) -> None:
@@ -53,6 +57,18 @@ def memory(work: Callable[[], Any]) -> int:
         return tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
+
+
+def blocks(work: Callable[[], Any]) -> int:
+    """How many allocations *work* leaves behind: its record, until the journal takes it."""
+    gc.disable()
+    try:
+        work()
+        before = sys.getallocatedblocks()
+        work()
+        return sys.getallocatedblocks() - before
+    finally:
+        gc.enable()
 
 
 def warm(line: Line) -> Line:
@@ -94,6 +110,16 @@ async def test_a_thousand_backends_cost_as_much_as_two() -> None:
         return lambda: line.edge.data_received(REQUEST)
 
     assert calls(send(two)) == calls(send(many))
+
+
+async def test_resilience_that_has_nothing_to_do_costs_next_to_nothing() -> None:
+    """Breaker, retries and queue, armed and idle, beside the same without them."""
+    off = {"breaker": {"enabled": False}, "retry": {"attempts": 1}, "queue": {"size": 0}, "panic": 0.0}
+    armed, bare = warm(Line(everything())), warm(Line(everything(pool=off)))
+
+    if not compiled:
+        assert calls(armed.ask) - calls(bare.ask) <= 12
+    assert blocks(armed.ask) - blocks(bare.ask) <= 2
 
 
 async def test_both_drivers_answer_the_same() -> None:

@@ -73,6 +73,14 @@ def test_check_warns_of_unknown_variables(monkeypatch: pytest.MonkeyPatch, capsy
 # What only the parts that use a setting know.
 UNBUILDABLE = [
     ({"LB_POOLS__A__AFFINITY": "no_such:key"}, "LB_POOLS__A__AFFINITY: pools.a.affinity: 'no_such:key'", "module:"),
+    (
+        {"LB_GROUPS__S__SPLIT__POOLS": "a=1,b=2", "LB_GROUPS__S__SPLIT__KEY": "no_such:key"},
+        "LB_GROUPS__S__SPLIT__KEY: groups.s.split.key: 'no_such:key'", "module:",
+    ),
+    (
+        {"LB_POOLS__A__TIMEOUTS__HEADER": "Content-Length"},
+        "LB_POOLS__A__TIMEOUTS__HEADER: pools.a.timeouts.header: Content-Length belongs to", "another name",
+    ),
     ({"LB_POOLS__A__STRATEGY": "round_robbin"}, "LB_POOLS__A__STRATEGY: pools.a.strategy: unknown kind", "round_robin"),
     (
         {"LB_POOLS__A__STRATEGY__KIND": "first", "LB_POOLS__A__STRATEGY__X": "3"},

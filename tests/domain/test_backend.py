@@ -3,6 +3,7 @@
 import pytest
 
 from app.domain.backend import Backend
+from app.domain.breaker import CONSECUTIVE
 from settings.pools import BackendSettings
 from settings.resilience import HealthSettings
 from tests.support.fleet import backend
@@ -29,29 +30,61 @@ def test_is_where_its_url_says(url: str, scheme: str, host: str, port: int, auth
     assert f"<Backend p/{name}>" == repr(found)
 
 
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("breaker", ["closed", "open", "half-open", "half-open, busy"])
 @pytest.mark.parametrize("draining", [False, True])
 @pytest.mark.parametrize("answers", ["", "+", "-"])
 @pytest.mark.parametrize("weight", [0, 1])
-def test_every_absence_has_one_reason(draining: bool, answers: str, weight: int) -> None:
-    """And there is one exactly when it may not be picked; what the operator wants comes first."""
+def test_every_absence_has_one_reason(draining: bool, answers: str, weight: int, breaker: str, full: bool) -> None:
+    """And there is one exactly when it takes nothing; what the operator wants comes first, what passes soonest last."""
     found = backend(weight=weight, health=PROBED)
     found.draining = draining
     for answer in answers:
         found.health.observe("" if answer == "+" else "refused", 0.0)
+    if breaker != "closed":
+        found.breaker.eject(CONSECUTIVE, 100.0, 0.0)
+    if breaker.startswith("half-open"):
+        found.breaker.admit(130.0)
+        found.breaker.trials = 3 if breaker.endswith("busy") else 2
+    found.max_in_flight, found.in_flight = 7, 7 if full else 6
 
     health = {"": "checking", "+": "", "-": "down"}[answers]
-    expected = "draining" if draining else health or ("" if weight else "weight 0")
+    ejected = {"open": "ejected: consecutive_failures until 18s from now", "half-open, busy": "half-open"}
+    traffic = ejected.get(breaker, "full" if full else "")
+    expected = "draining" if draining else health or ("" if weight else "weight 0") or traffic
 
-    assert expected == found.absence(0.0)
-    assert found.available == (not expected)
+    assert expected == found.absence(112.0)
+    assert (found.available and found.admits(False)) == (not expected)
+
+
+def test_an_ejection_that_is_over_is_so_with_the_next_pick() -> None:
+    """Until then there is nothing left of it, and not less than nothing."""
+    found = backend()
+    found.breaker.eject(CONSECUTIVE, 100.0, 0.0)
+
+    assert found.absence(140.0) == "ejected: consecutive_failures until 0s from now"
+    assert found.back_in(140.0) == 0.0
+
+
+def test_idle_is_without_requests() -> None:
+    found = backend()
+
+    assert (found.idle, found.full) == (True, False)
+
+    found.in_flight = 10**6
+
+    assert (found.idle, found.full) == (False, False)
 
 
 def test_other_settings_leave_what_is_going_on() -> None:
-    """A reload changes the weight and the probes, not the requests in flight nor what is known of health."""
+    """A reload changes the weight and the probes, not the requests in flight nor what is known of it."""
     found = backend(health=PROBED)
     found.in_flight = 3
     found.health.observe("", 0.0)
+    found.breaker.eject(CONSECUTIVE, 100.0, 0.0)
+    found.draining = True
 
-    found.configure(found.spec.model_copy(update={"weight": 7}), HealthSettings(path="/other"))
+    found.configure(found.spec.model_copy(update={"weight": 7, "level": 2}), HealthSettings(path="/other"))
 
-    assert (found.weight, found.in_flight, found.available, found.health.settings.path) == (7, 3, True, "/other")
+    assert (found.weight, found.level, found.in_flight, found.health.settings.path) == (7, 2, 3, "/other")
+    assert (found.health.state, found.breaker.state, found.draining) == ("up", "open", True)

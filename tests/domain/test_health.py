@@ -151,3 +151,20 @@ def test_expects_a_body() -> None:
     assert expectation.judge(200, b'{"db": 1, "ready":  true}') == ""
     assert expectation.judge(200, "grün".encode() + b"\xff") == ""
     assert expectation.judge(200, b'{"ready": false}') == "the body does not match"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "body", "load"),
+    [
+        ('"load": *([0-9.]+)', b'{"ok": true, "load": 0.75}', b"0.75"),
+        ('"load": *([0-9.]+)', b'{"ok": true}', b""),
+        ("load=([0-9]+%)?", b"load=", b""),
+        ("", b"load=1", b""),
+    ],
+)
+def test_finds_the_load_in_a_body(pattern: str, body: bytes, load: bytes) -> None:
+    """The first group, which may be left out."""
+    expectation = Expectation(HealthSettings(path="/", load=pattern))
+
+    assert expectation.load(body) == load
+    assert expectation.wants_body is bool(pattern)

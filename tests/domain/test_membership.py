@@ -1,8 +1,8 @@
 """Who stays keeps its object."""
 
-from app.domain.membership import Change, diff, merge
+from app.domain.membership import Change, deputies, diff, merge
 from settings.pools import BackendSettings
-from tests.support.fleet import UNPROBED
+from tests.support.fleet import UNPROBED, backend
 
 
 def specs(*lines: str) -> dict[str, BackendSettings]:
@@ -39,3 +39,30 @@ def test_another_address_is_another_backend() -> None:
 
     assert Change(joined=(after[0],), left=(before[0],)) == change
     assert after[1] is before[1]
+
+
+def test_one_that_is_leaving_may_come_back() -> None:
+    """It is the same as long as it is there; that others are still leaving is no news."""
+    before, _ = diff("p", (), specs("http://a", "http://b", "http://c"), UNPROBED)
+    a, b, _c = before
+
+    after, change = diff("p", (a,), specs("http://a", "http://b"), UNPROBED, before[1:])
+
+    assert after == (a, b)
+    assert Change(joined=(b,), left=()) == change
+
+
+def test_who_goes_on_while_nobody_else_takes_requests() -> None:
+    """Not who is not fit to, and not beside another of its name."""
+    gone = (backend("a"), backend("b"), backend("c"), backend("d"))
+    gone[1].draining = True
+    new = (backend("c"), backend("e"))
+    for one in new:
+        one.weight = 0
+
+    assert deputies(gone, new) == (gone[0], gone[3])
+    assert deputies(gone, ()) == (gone[0], gone[2], gone[3])
+
+    new[1].weight = 1
+
+    assert deputies(gone, new) == ()

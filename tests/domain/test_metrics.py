@@ -102,6 +102,21 @@ def test_the_number_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert counts == {"p": 2, "q": 1, "other": 2}
 
 
+def test_what_is_not_wanted_any_more_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes room; what overflowed belongs to nobody, and stays."""
+    monkeypatch.setattr(metrics, "MAX_SERIES", 2)
+    counter = Counter("x_total", "X.", ("a",))
+    histogram = Histogram("d_seconds", "D.", ("a",), (1.0,))
+    for label in ("p", "q", "r"):
+        counter.add((label,))
+        histogram.observe((label,), [0.5])
+
+    for metric in (counter, histogram):
+        metric.keep(lambda labels: labels == ("q",))
+
+    assert set(counter.values) == set(histogram.values) == {("q",), ("other",)}
+
+
 @pytest.mark.parametrize(
     "text",
     [

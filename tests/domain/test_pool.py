@@ -1,11 +1,24 @@
 """What the pool sees to, so that no strategy has to."""
 
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from math import inf
+from random import Random
+from typing import Any
+
 import pytest
 
-from app.domain.errors import NoBackend
+from app.domain.backend import Backend
+from app.domain.breaker import CONSECUTIVE, SLOW, Breaker, State
+from app.domain.errors import ClientGone, Full, NoBackend, ResponseTimeout
 from app.domain.exchange import Exchange
+from app.domain.pool import Pool
+from settings.pools import PoolSettings
 from settings.resilience import HealthSettings
-from tests.support.fleet import backend, fleet, pool
+from tests.support.answers import answer
+from tests.support.fleet import backend, fleet, pool, strategy
 
 PROBED = HealthSettings(path="/health", interval=5.0, down_interval=2.0, transition_interval=1.0, rise=2, fall=3)
 
@@ -59,8 +72,28 @@ def test_a_pool_without_backends_says_so() -> None:
 
 def test_a_strategy_is_told_what_it_wants_to_learn() -> None:
     """And nobody is asked where it wants nothing: round robin must not pay for what others need."""
-    assert pool(fleet(1)).observe is None
-    assert pool(fleet(1), "peak_ewma").observe is not None
+    chosen = pool(fleet(1, 1), "peak_ewma")
+    a, b = chosen.backends
+    for _ in range(20):
+        chosen.observe(answer(a, 1.0, head=0.01), 1.0)
+        chosen.observe(answer(b, 1.0, head=0.5), 1.0)
+
+    assert Counter(chosen.pick(b"", (), 1.0).id for _ in range(100))["a"] > 90
+
+
+@pytest.mark.parametrize(("said", "share"), [(b"0.9", 0.5), (b"90%", 0.5), (b"high", 1.0), (b"-1", 1.0)])
+def test_a_backend_says_its_load_traefik_3745(said: bytes, share: float) -> None:
+    """In a field that the strategy names; what is no load says nothing."""
+    chosen = pool(fleet(1, 1), "reported")
+    a, b = chosen.backends
+    for second in range(60):
+        for one, load in ((a, said), (b, b"0.3")):
+            chosen.report(one, load, float(second))
+        found = Counter(chosen.pick(b"", (), second + 0.5) for _ in range(100))
+
+    assert chosen.load_header == b"x-lb-load"
+    assert (found[a] < found[b] * share) == (share < 1.0)
+    assert pool(fleet(1)).load_header == b""
 
 
 def test_a_key_is_made_where_somebody_goes_by_it() -> None:
@@ -74,3 +107,677 @@ def test_a_key_is_made_where_somebody_goes_by_it() -> None:
         affinity = pool(fleet(1), kind, affinity=said).affinity
         assert affinity is not None
         assert affinity(exchange, [], b"/a?b") == expected
+
+
+# Limits
+
+
+def limited(*limits: int, **settings: Any) -> Pool:
+    """A backend for each limit of its own; 0 is without."""
+    backends = fleet(*[1] * len(limits))
+    for one, limit in zip(backends, limits, strict=True):
+        one.spec = one.spec.model_copy(update={"max_in_flight": limit})
+    return pool(backends, **settings)
+
+
+def filling(chosen: Pool, count: int) -> str:
+    """Who takes as many requests that do not end."""
+    taken = ""
+    for _ in range(count):
+        one = chosen.pick(b"", (), 0.0)
+        one.in_flight += 1
+        chosen.in_flight += 1
+        taken += one.id
+    return taken
+
+
+def test_a_full_backend_takes_nothing_more() -> None:
+    """The others do, until all are full; then it is said at once, and not as an outage."""
+    chosen = limited(1, 2)
+
+    assert sorted(filling(chosen, 3)) == ["a", "b", "b"]
+    with pytest.raises(Full, match=r"^pool p: all of 2 backends are at their limit$") as refused:
+        chosen.pick(b"", (), 0.0)
+    assert (refused.value.status, refused.value.retry_after) == (503, 1.0)
+
+    chosen.backends[0].in_flight -= 1
+
+    assert filling(chosen, 1) == "a"
+
+
+def test_a_backend_without_a_limit_of_its_own_has_the_pools() -> None:
+    """0 of its own is without limit, whatever the pool says."""
+    backends = (*fleet(1, 1), *limited(0).backends)
+    chosen = pool(backends, backend_max_in_flight=7)
+
+    assert [one.max_in_flight for one in chosen.backends] == [7, 7, 0]
+
+
+def test_a_pool_has_a_limit_that_can_be_set() -> None:
+    chosen = pool(fleet(1, 1), max_in_flight=3)
+    filling(chosen, 3)
+    with pytest.raises(Full, match=r"^pool p: 3 in flight, 3 is the limit$"):
+        chosen.pick(b"", (), 0.0)
+
+    chosen.limit = 4
+
+    assert filling(chosen, 1)
+
+    chosen.in_flight, chosen.limit = 1, 1
+    with pytest.raises(Full):
+        chosen.pick(b"", (), 0.0, chosen.backends[0])
+
+
+def test_nobody_there_is_worse_than_full() -> None:
+    """Nobody waits in a queue for a pool that is gone."""
+    chosen = pool(fleet(1), max_in_flight=1)
+    filling(chosen, 1)
+    chosen.drain(chosen.backends[0])
+
+    with pytest.raises(NoBackend) as refused:
+        chosen.pick(b"", (), 0.0)
+    assert not isinstance(refused.value, Full)
+
+
+def test_a_second_attempt_goes_where_there_is_room_traefik_2723() -> None:
+    """To one that was tried rather than to one that is full; to one that was not, rather than to any."""
+    chosen = limited(1, 1, 0)
+    a, b, c = chosen.backends
+
+    assert {chosen.pick(b"", [a, c], 0.0) for _ in range(20)} == {b}
+
+    b.in_flight = 1
+
+    assert {chosen.pick(b"", [a], 0.0) for _ in range(20)} == {c}
+    assert {chosen.pick(b"", [c], 0.0) for _ in range(20)} == {a}
+
+    a.in_flight = 1
+
+    assert chosen.pick(b"", [c], 0.0) is c
+
+
+# Breakers
+
+
+def fail(chosen: Pool, one: Backend, now: float, times: int = 5) -> None:
+    for _ in range(times):
+        chosen.observe(answer(one, now, 503), now)
+
+
+def hearing(chosen: Pool) -> list[str]:
+    """What the pool says from now on."""
+    heard: list[str] = []
+    chosen.tell = lambda sentence, one: heard.append(f"{one.id} {sentence}" if one else sentence)
+    return heard
+
+
+def steady(backends: tuple[Backend, ...], kind: str = "round_robin", **settings: Any) -> Pool:
+    """A pool whose ejections have no jitter."""
+    settings["breaker"] = {"jitter": 0.0} | settings.get("breaker", {})
+    return pool(backends, kind, **settings)
+
+
+def test_the_whole_cycle_is_told_traefik_3590() -> None:
+    """Which backend, why, for how long; and there is one reason why it is absent, and a count of them."""
+    chosen = steady(fleet(1, 1))
+    a, b = chosen.backends
+    heard = hearing(chosen)
+    fail(chosen, a, 100.0)
+
+    assert chosen.available == (b,)
+    assert a.absence(112.0) == "ejected: consecutive_failures until 18s from now"
+
+    chosen.pick(b"", (), 129.9)
+
+    assert chosen.available == (b,)
+
+    picked = [chosen.pick(b"", (), 130.0) for _ in range(10)]
+
+    assert picked.count(a) == 3  # as many as may find out
+    assert (a.absence(130.0), a.breaker.state, a.available) == ("half-open", State.HALF_OPEN, True)
+
+    fail(chosen, a, 131.0, 1)
+
+    assert chosen.available == (b,)
+
+    chosen.pick(b"", (), 191.0)
+    for _ in range(3):
+        chosen.observe(answer(a, 192.0), 192.0)
+
+    assert (a.absence(192.0), chosen.available) == ("", (a, b))
+    assert heard == [
+        "a ejected for 30s: 5 failures in a row",
+        "a back: half-open",
+        "a ejected for 60s: failed again",
+        "a back: half-open",
+        "a back: closed",
+    ]
+    assert a.breaker.ejections == {CONSECUTIVE: 2}
+    assert Counter(chosen.pick(b"", (), 192.0) for _ in range(10)) == {a: 5, b: 5}
+
+
+def test_one_blip_removes_nobody_traefik_12390() -> None:
+    """One probe that fails, or four answers in a row."""
+    chosen = steady(fleet(1, 1, health=PROBED))
+    a, b = chosen.backends
+    for one in (a, b):
+        one.health.observe("", 0.0)
+        chosen.flip(one, 0.0)
+    fail(chosen, a, 100.0, 4)
+
+    assert not b.health.observe("timeout", 100.0)
+    assert chosen.available == (a, b)
+
+
+def test_jitter_makes_each_ejection_another() -> None:
+    """By chance that is given, up to a tenth longer."""
+    ends = set()
+    for seed in range(20):
+        chosen = Pool("p", PoolSettings(), strategy("first"), fleet(1, 1), rng=Random(seed))
+        fail(chosen, chosen.backends[0], 100.0)
+        ends.add(chosen.backends[0].breaker.until)
+
+    assert len(ends) == 20
+    assert min(ends) >= 130.0
+    assert max(ends) <= 133.0
+
+
+def test_no_more_than_half_are_ejected_envoy_27066() -> None:
+    """Counted after: of four, two; the third stays for as long as they are out, and goes when one is back."""
+    chosen = steady(fleet(1, 1, 1, 1))
+    a, b, c, d = chosen.backends
+    for one in (a, b, c, d):
+        fail(chosen, one, 100.0)
+
+    assert chosen.available == (c, d)
+
+    fail(chosen, c, 120.0, 50)
+
+    assert chosen.available == (c, d)
+
+    chosen.pick(b"", (), 130.0)
+    fail(chosen, c, 131.0, 50)  # a and b may be out again any moment
+
+    assert chosen.available == (a, b, c, d)
+
+    for _ in range(3):
+        chosen.observe(answer(a, 132.0), 132.0)
+    fail(chosen, c, 133.0, 1)
+
+    assert chosen.available == (a, b, d)
+
+
+def test_a_single_backend_is_never_ejected_frankendeploy_94() -> None:
+    """Slow is not dead, nor is a 503 for some: with nobody else to ask, half of the answers are better than none."""
+    chosen = steady(fleet(1), breaker={"slow": 0.1})
+    (a,) = chosen.backends
+    fail(chosen, a, 100.0, 200)
+    for _ in range(200):
+        chosen.observe(answer(a, 101.0, head=0.9), 101.0)
+
+    assert chosen.pick(b"", (), 101.0) is a
+
+
+def test_slow_ones_are_ejected_but_not_all() -> None:
+    """Of three with a cap of all: the last one stays, and takes back the others when it goes."""
+    chosen = steady(fleet(1, 1, 1, health=PROBED), breaker={"slow": 0.1, "max_ejected": 1.0}, panic=0)
+    heard = hearing(chosen)
+    for one in chosen.backends:
+        one.health.observe("", 0.0)
+    chosen.refresh()
+    for one in chosen.backends:
+        for _ in range(100):
+            chosen.observe(answer(one, 100.0, head=0.9), 100.0)
+    a, b, c = chosen.backends
+
+    assert chosen.available == (c,)
+
+    for _ in range(3):
+        c.health.observe("refused", 105.0)
+    chosen.flip(c, 105.0)
+
+    assert chosen.available == (a, b)
+    assert heard == [
+        "a ejected for 30s: 20 of 20 slow",
+        "b ejected for 30s: 20 of 20 slow",
+        "a back: closed, for the pool cannot spare it",
+        "b back: closed, for the pool cannot spare it",
+    ]
+    assert (a.breaker.ejections, c.breaker.ejections) == ({SLOW: 1}, {})
+
+
+def test_slow_again_while_half_open_is_well_enough_where_nobody_else_is_left() -> None:
+    chosen = steady(fleet(1, 1, health=PROBED), breaker={"slow": 0.1}, panic=0)
+    a, b = chosen.backends
+    for one in (a, b):
+        one.health.observe("", 0.0)
+    chosen.refresh()
+    for _ in range(20):
+        chosen.observe(answer(a, 100.0, head=0.9), 100.0)
+    chosen.pick(b"", (), 130.0)
+    for _ in range(3):
+        b.health.observe("refused", 131.0)
+    chosen.flip(b, 131.0)
+    heard = hearing(chosen)
+    chosen.observe(answer(a, 132.0, head=0.9), 132.0)
+
+    assert (a.breaker.state, chosen.available, heard) == (State.CLOSED, (a,), ["a back: closed"])
+
+
+@pytest.mark.parametrize("goes", ["drain", "weigh"])
+def test_who_is_left_alone_is_let_off(goes: str) -> None:
+    """One of two was ejected; when the other goes, the pool is one of a single backend."""
+    chosen = steady(fleet(1, 1))
+    a, b = chosen.backends
+    fail(chosen, a, 100.0)
+    heard = hearing(chosen)
+    chosen.drain(b) if goes == "drain" else chosen.weigh(b, 0)
+
+    assert (chosen.available, heard) == ((a,), ["a back: closed, for the pool cannot spare it"])
+
+
+def test_a_probe_that_passes_again_ends_an_ejection() -> None:
+    """What has come up again is not what failed. A probe that passes as ever says nothing of the kind."""
+    chosen = steady(fleet(1, 1, health=PROBED))
+    a, b = chosen.backends
+    for one in (a, b):
+        assert one.health.observe("", 0.0)
+        chosen.flip(one, 0.0)
+    fail(chosen, a, 100.0)
+
+    assert not a.health.observe("", 101.0)
+    assert chosen.available == (b,)
+
+    for _ in range(3):
+        a.health.observe("refused", 102.0)
+    chosen.flip(a, 102.0)
+
+    assert a.absence(102.0) == "down"
+
+    heard = hearing(chosen)
+    for _ in range(2):
+        a.health.observe("", 103.0)
+    chosen.flip(a, 103.0)
+
+    assert (chosen.available, heard) == ((a, b), ["a back: closed, for its probes pass"])
+
+
+def test_nobody_is_stuck_unhealthy_kong_15001() -> None:
+    """Every answer that a backend can give after its ejection leads back, also none at all: no restart is needed."""
+    for status, error in ((200, None), (404, None), (500, None), (0, ClientGone()), (0, None)):
+        chosen = steady(fleet(1, 1))
+        a, _ = chosen.backends
+        fail(chosen, a, 100.0)
+        now = 130.0
+        while a.breaker.state is not State.CLOSED and now < 200.0:
+            for _ in range(9):
+                chosen.pick(b"", (), now)
+            if status:
+                chosen.observe(answer(a, now + 1, status, error=error), now + 1)
+            now += 10.0
+            assert a.breaker.state is not State.OPEN
+        assert (a.breaker.state is State.CLOSED) == bool(status)
+
+        chosen.pick(b"", (), now + 30.0)  # those that never answered make room again
+
+        assert a in {chosen.pick(b"", (), now + 30.0) for _ in range(2)}
+
+
+def test_outliers_are_looked_for_once_a_bucket() -> None:
+    """And ejected as far as the pool can spare them."""
+    chosen = steady(fleet(*[1] * 6), breaker={"outliers": 1.9, "consecutive": 0})
+    heard = hearing(chosen)
+    chosen.pick(b"", (), 100.0)
+    for one in chosen.backends:
+        for i in range(20):
+            chosen.observe(answer(one, 100.0, 503 if one.id == "f" and i % 3 == 0 else 200), 100.0)
+    chosen.pick(b"", (), 100.5)
+
+    assert heard == []
+
+    chosen.pick(b"", (), 101.0)
+
+    assert heard == ["f ejected for 30s: 65% succeed, 94% in the pool"]
+
+    chosen.pick(b"", (), 131.0)
+
+    assert heard[1:] == ["f back: half-open"]
+
+
+def test_an_outlier_that_cannot_be_spared_stays() -> None:
+    chosen = steady(fleet(*[1] * 6), breaker={"outliers": 1.9, "max_ejected": 0.17})
+    a, f = chosen.backends[0], chosen.backends[5]
+    chosen.pick(b"", (), 99.0)
+    for one in chosen.backends:
+        for i in range(20):
+            chosen.observe(answer(one, 100.0, 503 if one is f and i % 3 == 0 else 200), 100.0)
+    fail(chosen, a, 100.0)
+    chosen.pick(b"", (), 101.0)
+
+    assert chosen.available == chosen.backends[1:]
+
+
+def test_switched_off_nobody_is_ejected_and_nothing_is_counted() -> None:
+    chosen = steady(fleet(1, 1), breaker={"enabled": False, "outliers": 1.0})
+    for one in chosen.backends:
+        fail(chosen, one, 100.0, 100)
+        chosen.observe(answer(one, 100.0), 100.0)
+
+    assert chosen.available == chosen.backends
+    assert chosen._due == float("inf")
+    assert all(one.breaker.counts()[1] == 0 for one in chosen.backends)
+
+
+@pytest.mark.uncompiled
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_pass_is_counted_in_one_call(enabled: bool) -> None:
+    """What nearly every request ends with must not cost a walk through the rules; the breaker is not even asked."""
+    chosen = steady(fleet(1, 1), breaker={"enabled": enabled})
+    a, _ = chosen.backends
+    chosen.observe(answer(a, 100.0), 100.0)
+    chosen._ejections = None  # type: ignore[assignment]  # whoever asks it fails
+    for _ in range(3):
+        chosen.observe(answer(a, 100.5), 100.5)
+
+    assert a.breaker.requests == 4
+
+
+def test_what_the_pool_counts_itself_is_what_the_breaker_would_count() -> None:
+    """The short way for passes leads where the long one does."""
+    rng = Random(3)
+    chosen = steady(fleet(1), breaker={"slow": 0.5, "consecutive": 0, "failure_ratio": 0.0, "slow_ratio": 1.0})
+    (a,) = chosen.backends
+    alone = Breaker(a.breaker.settings)
+    now = 100.0
+    for _ in range(2000):
+        now += rng.choice([0.0, 0.01, 0.3, 3.0])
+        attempt = answer(
+            a,
+            now,
+            rng.choice([200, 200, 200, 404, 500, 502, 0]),
+            error=rng.choice([None, None, None, ResponseTimeout(), ClientGone()]),
+            head=rng.choice([0.1, 0.5, 0.9]),
+        )
+        chosen.observe(attempt, now)
+        alone.observe(attempt, now)
+
+        assert (a.breaker.counts(), a.breaker.streak) == (alone.counts(), alone.streak)
+
+
+# Panic
+
+
+def probed(states: str, kind: str = "round_robin", **settings: Any) -> Pool:
+    """A backend a letter: u UP, d DOWN, c CHECKING, x draining."""
+    backends = fleet(*[1] * len(states), health=PROBED.model_copy(update={"fall": 1, "rise": 1}))
+    for one, state in zip(backends, states, strict=True):
+        if state != "c":
+            one.health.observe("refused" if state == "d" else "", 0.0)
+        one.draining = state == "x"
+    return steady(backends, kind, **settings)
+
+
+@pytest.mark.parametrize(
+    ("states", "used", "panic"),
+    [
+        ("uudd", "ab", False), ("uddd", "abcd", True), ("uddx", "abc", True), ("dddd", "", False),
+        ("uddc", "abc", True), ("uccc", "a", False), ("uxxx", "a", False), ("cccc", "", False), ("u", "a", False),
+        ("d", "", False), ("ud", "a", False),
+    ],
+)  # fmt: skip
+def test_in_a_panic_the_unfit_are_used_as_well(states: str, used: str, panic: bool) -> None:
+    """But never who is draining, nor who has not been probed (traefik issue 12654); and nobody where none is UP."""
+    chosen = probed(states)
+
+    assert ("".join(one.id for one in chosen.available), chosen.panic) == (used, panic)
+    assert {chosen.pick(b"", (), 0.0).id for _ in range(20 if used else 0)} == set(used)
+
+
+def test_panic_is_told_and_counted() -> None:
+    """When it begins and when it is over: once each."""
+    chosen = probed("uudd")
+    a, _, c, d = chosen.backends
+    heard = hearing(chosen)
+    a.health.observe("refused", 1.0)
+    chosen.flip(a, 1.0)
+    chosen.refresh()
+
+    assert (chosen.panic, chosen.panics) == (True, 1)
+
+    for one in (c, d):
+        one.health.observe("", 2.0)
+        chosen.flip(one, 2.0)
+
+    assert (chosen.panic, chosen.panics) == (False, 1)
+    assert heard == ["panic: 1 of 4 available", "panic is over: 2 of 4 available"]
+
+
+def test_in_a_panic_ejections_mean_nothing_for_picking() -> None:
+    """They go on all the same: who is half-open finds out, without a limit to it, and the panic ends when it is closed.
+
+    Else a whole pool that is half-open would let three requests through for each backend, and refuse the others.
+    """
+    chosen = probed("uudd", breaker={"max_ejected": 1.0})
+    a, *_ = chosen.backends
+    fail(chosen, a, 100.0)
+    for now, state in ((101.0, State.OPEN), (130.0, State.HALF_OPEN)):
+        assert chosen.panic
+        assert Counter(chosen.pick(b"", (), now) for _ in range(40)) == dict.fromkeys(chosen.backends, 10)
+        assert a.breaker.state is state
+    for _ in range(3):
+        assert chosen.panic
+        chosen.observe(answer(a, 131.0), 131.0)
+
+    assert not chosen.panic
+
+
+def test_in_a_panic_a_full_backend_is_full() -> None:
+    chosen = probed("uddd", backend_max_in_flight=1)
+
+    assert sorted(filling(chosen, 4)) == ["a", "b", "c", "d"]
+    with pytest.raises(Full):
+        chosen.pick(b"", (), 0.0)
+
+
+def test_no_panic_where_it_is_off() -> None:
+    chosen = probed("uddd", panic=0)
+
+    assert (len(chosen.available), chosen.panic) == (1, False)
+
+
+def test_no_panic_where_the_few_suffice() -> None:
+    """For first, one is all there ever is; with nobody left that helps nobody."""
+    chosen = probed("udd", "first", breaker={"max_ejected": 1.0})
+
+    assert (len(chosen.available), chosen.panic) == (1, False)
+
+    fail(chosen, chosen.backends[0], 100.0)
+
+    assert (len(chosen.available), chosen.panic) == (3, True)
+
+
+def test_hope_is_the_end_of_an_ejection() -> None:
+    """Or a probe that passes, which ends it before its time, for who is DOWN besides."""
+    chosen = steady(fleet(1, 1), panic=0, breaker={"max_ejected": 1.0})
+    a, b = chosen.backends
+    fail(chosen, a, 100.0)
+    fail(chosen, b, 105.0)
+
+    with pytest.raises(
+        NoBackend,
+        match=r"^pool p: 1 ejected: consecutive_failures until 20s from now, 1 ejected: \w+ until 25s from now$",
+    ) as refused:
+        chosen.pick(b"", (), 110.0)
+    assert refused.value.retry_after == 20.0
+
+    down = backend(health=PROBED)
+    down.health.observe("refused", 100.0)
+    down.health.due = 102.0
+    down.breaker.eject(CONSECUTIVE, 100.0, 0.0)
+
+    assert down.back_in(100.0) == 3.0
+
+
+# Stuck
+
+
+def test_a_cookie_keeps_its_client_while_the_backend_is_fit_traefik_1299() -> None:
+    """Not one that is DOWN, ejected, full, without weight, or was tried in vain: then any other, and no error."""
+    stays: list[Callable[[Pool, Backend], None]] = [
+        lambda chosen, one: None,
+        lambda chosen, one: setattr(one, "in_flight", 8),
+    ]
+    goes: list[Callable[[Pool, Backend], None]] = [
+        lambda chosen, one: fail(chosen, one, 100.0),
+        lambda chosen, one: chosen.flip(one, 100.0) if one.health.observe("refused", 100.0) else None,
+        lambda chosen, one: setattr(one, "in_flight", 9),
+        lambda chosen, one: chosen.weigh(one, 0),
+    ]
+    for happens in stays + goes:
+        chosen = probed("uuu", backend_max_in_flight=9)
+        a = chosen.backends[0]
+        happens(chosen, a)
+        picked = {chosen.pick(b"", (), 101.0, a) for _ in range(9)}
+
+        assert (picked == {a}) == (happens in stays)
+        assert a in picked or picked == set(chosen.backends[1:])
+        assert a not in {chosen.pick(b"", [a], 101.0, a) for _ in range(9)}
+
+
+def test_a_client_does_not_stay_at_one_that_fails_in_a_panic() -> None:
+    """It gets no more than its turn there."""
+    chosen = probed("uddd")
+    d = chosen.backends[3]
+
+    assert Counter(chosen.pick(b"", (), 0.0, d) for _ in range(40))[d] == 10
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_draining_ones_keep_their_clients_if_asked(kept: bool) -> None:
+    """And get nobody else; who is DOWN besides keeps nobody."""
+    chosen = probed("uu", sticky={"enabled": True, "keys": "0123456789abcdef", "draining": kept})
+    a, b = chosen.backends
+    chosen.drain(a)
+
+    assert chosen.pick(b"", (), 1.0, a) is (a if kept else b)
+    assert {chosen.pick(b"", (), 1.0) for _ in range(9)} == {b}
+
+    chosen.drain(b)
+
+    assert not kept or chosen.pick(b"", (), 1.0, a) is a  # where nobody else is
+
+    a.health.observe("refused", 2.0)
+    chosen.flip(a, 2.0)
+    with pytest.raises(NoBackend):
+        chosen.pick(b"", (), 2.0, a)
+
+
+def test_a_draining_one_that_fails_is_ejected_from_its_clients() -> None:
+    """Whatever the cap, for no traffic is missed; a half-open one finds out with three of them."""
+    chosen = probed("uu")
+    a, b = chosen.backends
+    chosen.drain(a)
+    fail(chosen, a, 100.0)
+
+    assert chosen.pick(b"", (), 101.0, a) is b
+    assert [chosen.pick(b"", (), 130.0, a) for _ in range(5)] == [a, a, a, b, b]
+
+
+def test_what_a_cookie_picked_is_charged() -> None:
+    """New clients go to the others meanwhile; not where it is draining, and has no turns."""
+    chosen = probed("uu")
+    a, b = chosen.backends
+    charged: list[Backend] = []
+    chosen._charge = charged.append
+    for stuck in (a, None, b):
+        chosen.pick(b"", (), 0.0, stuck)
+    chosen.drain(a)
+    chosen.pick(b"", (), 0.0, a)
+
+    assert charged == [a, b]
+
+
+# At run time
+
+
+def test_draining_ends_with_a_slow_start() -> None:
+    chosen = steady(fleet(1, 1), slow_start={"window": 20.0})
+    a, b = chosen.backends
+    chosen.pick(b"", (), 0.0)
+    chosen.drain(a)
+
+    assert {chosen.pick(b"", (), 50.0) for _ in range(9)} == {b}
+    assert a.idle
+
+    chosen.undrain(a)
+
+    assert Counter(chosen.pick(b"", (), 100.0) for _ in range(110)) == {a: 10, b: 100}
+    assert Counter(chosen.pick(b"", (), 120.0) for _ in range(110)) == {a: 55, b: 55}
+
+
+def test_an_ejection_ends_with_a_slow_start_traefik_4845() -> None:
+    """Three find out; when it is closed, it has its share of then."""
+    chosen = steady(fleet(1, 1), slow_start={"window": 20.0})
+    a, b = chosen.backends
+    chosen.pick(b"", (), 0.0)
+    fail(chosen, a, 100.0)
+    chosen.pick(b"", (), 130.0)
+    for _ in range(3):
+        chosen.observe(answer(a, 132.0), 132.0)
+
+    assert Counter(chosen.pick(b"", (), 140.0) for _ in range(90)) == {a: 30, b: 60}
+
+
+def test_a_weight_holds_from_the_next_pick_on() -> None:
+    chosen = steady(fleet(1, 1))
+    a, b = chosen.backends
+    chosen.weigh(a, 3)
+
+    assert Counter(chosen.pick(b"", (), 0.0) for _ in range(8)) == {a: 6, b: 2}
+
+
+def test_one_that_is_removed_is_missed_by_nobody() -> None:
+    """Not by the cookies that lead to it, drained or not; and the others are as many as there are."""
+    chosen = steady(fleet(1, 1, 1, 1, 1), "priority")
+    a, b, *rest = chosen.backends
+    chosen.drain(a)
+    chosen.remove(a)
+    fail(chosen, b, 100.0)
+
+    assert chosen.backends == (b, *rest)
+    assert chosen.available == tuple(rest)
+    assert {chosen.pick(b"", (), 101.0, a) for _ in range(30)} == set(rest)
+    assert not chosen.panic
+
+    chosen.remove(b)  # ejected
+
+    assert {chosen.pick(b"", (), 1000.0) for _ in range(30)} == set(rest)
+    assert chosen._ejections.due == inf  # nobody is left to let in again
+    for last in rest:
+        chosen.remove(last)
+    with pytest.raises(NoBackend, match="no backends"):
+        chosen.pick(b"", (), 1001.0, a)
+
+
+def test_what_began_before_a_reload_ends_in_the_pool_of_now() -> None:
+    """Its answers, and its further attempts: the old pool hears of nothing any more."""
+    old = steady(fleet(1, 1, 1))
+    a, b, _ = old.backends
+    new = steady((a, b), breaker={"consecutive": 2})
+    old.yield_to(new)
+    heard = hearing(new)
+    fail(old, a, 100.0, 2)
+
+    assert new.available == (b,)
+    assert heard == ["a ejected for 30s: 2 failures in a row"]
+    assert {old.pick(b"", (), 101.0) for _ in range(9)} == {b}
+    assert old.pick(b"", (), 101.0, b) is b
+    assert {old.pick(b"", (), 130.0) for _ in range(9)} == {a, b}
+
+
+@pytest.mark.parametrize(("before", "after", "panics"), [("uddd", "uddd", 1), ("uu", "uddd", 1), ("uddd", "uu", 1)])
+def test_a_panic_that_goes_on_is_one(before: str, after: str, panics: int) -> None:
+    old, new = probed(before), probed(after)
+    old.yield_to(new)
+
+    assert new.panics == panics

@@ -16,7 +16,7 @@ from settings.pools import SlowStartSettings
 from tests.support.fleet import fleet, pool
 
 WINDOW = {"window": 20.0}
-WEIGHING = ["least_connections", "least_time", "p2c", "peak_ewma", "random", "round_robin"]
+WEIGHING = ["least_connections", "least_time", "p2c", "peak_ewma", "priority", "random", "reported", "round_robin"]
 every_weighing = pytest.mark.parametrize("kind", WEIGHING)
 
 
@@ -107,16 +107,16 @@ def test_nobody_is_held_back_when_all_begin() -> None:
 
 
 @pytest.mark.uncompiled
-def test_a_settled_pool_asks_its_strategy_and_nobody_else() -> None:
-    """So does one without slow start: nothing stands between."""
+def test_a_settled_pool_looks_at_nothing_any_more() -> None:
+    """Nor does one without slow start: nothing comes due."""
     chosen = returning("round_robin", 1, 1)
 
-    assert chosen._choose == chosen._choose_warming
+    assert chosen._due == pytest.approx(100.2)
 
     chosen.pick(b"", (), 120.0)
 
-    assert chosen._choose == chosen._strategy.pick
-    assert pool(fleet(1, 1))._choose.__func__ is type(chosen._strategy).pick  # type: ignore[attr-defined]
+    assert chosen._due == float("inf")
+    assert pool(fleet(1, 1))._due == float("inf")
 
 
 def test_shares_are_set_a_hundred_times_a_window_not_at_every_pick() -> None:

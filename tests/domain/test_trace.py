@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from app.domain.trace import accepted_request_id, new_request_id, new_traceparent, valid_traceparent
+from app.domain.trace import accepted_request_id, new_ids, new_request_id, new_traceparent, valid_traceparent
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,6 @@ def test_a_made_traceparent_is_valid_and_sampled() -> None:
     """Whatever chance brings."""
     rng = Random(7)
     for _ in range(100):
-        made = new_traceparent(new_request_id(rng), rng)
+        made = new_traceparent(new_ids(rng))
         assert valid_traceparent(made)
         assert made.endswith(b"-01")

@@ -19,12 +19,23 @@ from tests.support.backend import (
     read_all,
     reply,
     reset,
+    script,
     send,
 )
 from tests.support.load import load
 from tests.support.raw import request
-from tests.support.server import Balancer
+from tests.support.server import Balancer, pool
 from tests.support.until import until
+
+
+@pytest.fixture(scope="module")
+def settings(shared: Backend) -> dict[str, str]:
+    """One attempt at each request: what is sent again here is no retry, and needs none. `/again` has retries."""
+    return {
+        "LB_ROUTES": "/=main; /again=again",
+        **pool("main", shared, retry__attempts="1"),
+        **pool("again", shared),
+    }
 
 
 async def impatient(c: Connection) -> None:
@@ -53,10 +64,10 @@ def test_ten_thousand_gets_against_an_impatient_backend(balancer: Balancer, back
     assert len(backend.connections) > 100, "the backend did close"
 
 
-def kept(balancer: Balancer, backend: Backend, *then: Step) -> None:
+def kept(balancer: Balancer, backend: Backend, *then: Step, path: str = "/") -> None:
     """One kept connection, on which the backend does *then* as soon as the next request is there."""
     backend.play(read_all, send(reply(b"first")), read_all, *then)
-    assert balancer.get("/").body == b"first"
+    assert balancer.get(path).body == b"first"
     backend.script = answers(reply(b"second"))
 
 
@@ -72,28 +83,50 @@ def test_an_idempotent_request_is_sent_again(balancer: Balancer, backend: Backen
     assert len(backend.connections) == 2
 
 
+@pytest.mark.parametrize("path", ["/", "/again"])
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-def test_other_requests_are_not(balancer: Balancer, backend: Backend, method: str) -> None:
+def test_other_requests_are_not(balancer: Balancer, backend: Backend, method: str, path: str) -> None:
     """The backend has read it and may have acted on it."""
-    kept(balancer, backend, reset)
+    kept(balancer, backend, reset, path=path)
 
-    assert balancer.get("/", method=method, body=b"pay").status == 502
+    assert balancer.get(path, method=method, body=b"pay").status == 502
     assert len(backend.requests) == 2, "the first one, and this one once"
 
 
-def test_a_fresh_connection_is_not_tried_again(balancer: Balancer, backend: Backend) -> None:
-    """On a first request there is no race to lose: a backend that closes means it."""
+@pytest.mark.parametrize(("path", "attempts"), [("/", 1), ("/again", 2)])
+def test_a_fresh_connection_is_not_tried_again(balancer: Balancer, backend: Backend, path: str, attempts: int) -> None:
+    """On a first request there is no race to lose: a backend that closes means it. Each attempt has its own."""
     backend.play(read_all, close)
 
-    assert balancer.get("/").status == 502
-    assert len(backend.connections) == 1
+    assert balancer.get(path).status == 502
+    assert len(backend.connections) == attempts
 
 
-def test_a_response_that_has_begun_is_not_asked_for_again(balancer: Balancer, backend: Backend) -> None:
-    kept(balancer, backend, send(b"HTTP/1.1 200 "), close)
+@pytest.mark.parametrize(("path", "attempts"), [("/", 1), ("/again", 2)])
+def test_nor_is_that_which_took_the_place_of_a_stale_one(
+    balancer: Balancer, backend: Backend, path: str, attempts: int
+) -> None:
+    """It is a fresh one, whatever its attempt began with."""
+    kept(balancer, backend, close, path=path)
+    backend.script = script(read_all, close)
 
-    assert balancer.get("/").status == 502
-    assert len(backend.connections) == 1
+    assert balancer.get(path).status == 502
+    assert [len(c.requests) for c in backend.connections] == [2, *[1] * attempts]
+
+
+@pytest.mark.parametrize("path", ["/", "/again"])
+@pytest.mark.parametrize("begun", [b"H", b"HTTP/1.1 200 ", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n"])
+def test_a_response_that_has_begun_is_not_asked_for_again(
+    balancer: Balancer, backend: Backend, begun: bytes, path: str
+) -> None:
+    """Not over another connection, and not by another attempt."""
+    kept(balancer, backend, send(begun), close, path=path)
+
+    response = balancer.get(path)
+
+    assert response.status == 502
+    assert "error=connection_terminated" in (response.get("proxy-status") or "")
+    assert [len(c.requests) for c in backend.connections] == [2]
 
 
 def test_a_connection_that_was_closed_while_idle_is_not_used(balancer: Balancer, backend: Backend) -> None:

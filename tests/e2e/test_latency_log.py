@@ -7,12 +7,13 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.backend import Backend, Connection, read_all, send, stall
+from tests.support.backend import Backend, Connection, Gate, answers, forever, pause, read_all, reply, send, stall
 from tests.support.raw import request
 from tests.support.server import Balancer, balancing, pool
 from tests.support.until import until
@@ -114,6 +115,73 @@ def test_standard_output_has_nothing_else(balancer: Balancer, backend: Backend) 
     record(balancer, "/last")
 
     assert all(line.startswith("{") and line.endswith("}\n") for line in balancer.lines)
+
+
+def test_the_backend_of_a_line_is_the_one_that_answered(start: Callable[..., Backend]) -> None:
+    """After a retry the last; `attempts` says that there was another."""
+    failing, well = start(answers(reply(status="502 No"))), start()
+    with balancing(failing, well, pools__main__strategy="first") as balancer:
+        assert balancer.get("/retried").body == well.name.encode()
+        line = record(balancer, "/retried")
+
+    assert (line["backend"], line["attempts"], line["status"]) == (f"127.0.0.1:{well.port}", 2, 200)
+
+
+@pytest.mark.parametrize("winner", [0, 1], ids=["first", "hedge"])
+def test_of_a_hedged_request_it_is_the_quicker_one(start: Callable[..., Backend], winner: int) -> None:
+    """Whichever of the two that is; the times are its own."""
+    asked: list[Backend] = []
+    both = Gate()
+
+    async def play(c: Connection) -> None:
+        while True:
+            seen = await c.head()
+            if seen.target == b"/hedged":
+                asked.append(c.backend)
+                turn = len(asked) - 1
+                if turn == 1:
+                    both.open()
+                await both.passed()
+                if turn != winner:
+                    await c.swallow()
+            await c.send(reply(c.backend.name.encode()))
+
+    one, two = start(play), start(play)
+    with balancing(one, two, pools__main__hedge__enabled="1") as balancer:
+        end = time.monotonic() + 1.1
+        while time.monotonic() < end:  # the quantile is as of the last whole second
+            balancer.get("/")
+        body = balancer.get("/hedged").body
+        line = record(balancer, "/hedged")
+
+    assert body == asked[winner].name.encode()
+    assert (line["backend"], line["attempts"]) == (f"127.0.0.1:{asked[winner].port}", 2)
+    assert 0 <= line["connect_ms"] <= line["ttfb_ms"] <= line["total_ms"]
+
+
+def test_a_wait_in_the_queue_is_not_the_backends(start: Callable[..., Backend]) -> None:
+    """`queue_ms` has it, `ttfb_ms` has not."""
+    gate = Gate()
+    busy = start(forever(read_all, pause(gate), send(reply(b"late"))))
+    with (
+        balancing(
+            busy, pools__main__max_in_flight="1", pools__main__queue__timeout="30s", admin__token="t"
+        ) as balancer,
+        balancer.client() as first,
+        balancer.client() as second,
+    ):
+        first.send(request("/first"))
+        until(lambda: busy.requests, "the first to be in flight")
+        second.send(request("/second"))
+        waits = b'l7lb_pool_waiting{pool="main"} 1\n'
+        until(lambda: waits in balancer.get("/-/metrics", "Authorization: Bearer t").body, "the second to wait")
+        gate.open()
+        assert (first.response().status, second.response().status) == (200, 200)
+        line, ahead = record(balancer, "/second"), record(balancer, "/first")
+
+    assert ahead["queue_ms"] == 0
+    assert 0 < line["queue_ms"] <= line["total_ms"] - line["ttfb_ms"] + 0.01
+    assert (line["backend"], line["attempts"]) == (f"127.0.0.1:{busy.port}", 1)
 
 
 def test_common_format() -> None:

@@ -118,13 +118,14 @@ LIES = {
 
 @pytest.mark.parametrize("name", LIES)
 def test_lies_get_502(balancer: Balancer, backend: Backend, name: str) -> None:
-    """And the connection that told one is never used again."""
+    """And the connection that told one is never used again. It was an answer: nobody is asked for another."""
     backend.play(read_head, send(LIES[name]), stall)
 
     assert_failed(balancer.get("/"), 502, "http_protocol_error", "http_response_header_section_size",
                   "http_response_header_size", "http_response_transfer_coding", "http_upgrade_failed")  # fmt: skip
 
     until(lambda: all(c.closed for c in backend.connections), "the lying connection to be closed")
+    assert len(backend.requests) == 1
 
 
 def test_two_hundred_fields_pass(balancer: Balancer, backend: Backend) -> None:
@@ -162,12 +163,34 @@ def test_a_connection_that_ends_before_the_response(
     assert len(backend.requests) == 1
 
 
-@pytest.mark.parametrize("sent", [b"", OK, b"HTTP/1.1 103 Early Hints\r\n\r\n"], ids=["nothing", "half a head", "103"])
-def test_silence_gets_504(balancer: Balancer, backend: Backend, sent: bytes) -> None:
+@pytest.mark.parametrize("step", [close, reset])
+@pytest.mark.parametrize(
+    ("sent", "attempts"),
+    [(b"", 2), (OK, 1), (b"HTTP/1.1 100 Continue\r\n\r\n", 1)],
+    ids=["nothing", "half a head", "100"],
+)
+def test_a_get_without_an_answer_is_tried_again(
+    balancer: Balancer, backend: Backend, sent: bytes, attempts: int, step: Step
+) -> None:
+    """But not where one had begun. After the last attempt the error is what it was."""
+    backend.play(read_all, send(sent), step)
+
+    assert_failed(balancer.get("/"), 502, "connection_terminated")
+    assert [len(c.requests) for c in backend.connections] == [1] * attempts
+
+
+@pytest.mark.parametrize(
+    ("sent", "attempts"),
+    [(b"", 2), (OK, 1), (b"HTTP/1.1 103 Early Hints\r\n\r\n", 1)],
+    ids=["nothing", "half a head", "103"],
+)
+def test_silence_gets_504(balancer: Balancer, backend: Backend, sent: bytes, attempts: int) -> None:
+    """After one more attempt, unless the response had begun."""
     backend.play(read_all, *([send(sent)] if sent else []), stall)
 
     assert_failed(balancer.get("/"), 504, "http_response_timeout")
-    until(lambda: backend.connections[0].closed, "the attempt to be given up")
+    assert len(backend.connections) == attempts
+    until(lambda: all(c.closed for c in backend.connections), "the attempts to be given up")
 
 
 def test_the_whole_exchange_has_an_end(balancer: Balancer, backend: Backend) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from app.domain.backend import Backend
 from app.domain.health import State
+from app.domain.pool import Pool
 from app.engine.probe import LIMIT, Probe
 from app.engine.prober import Prober
 from app.engine.topology import Topology
@@ -348,6 +349,19 @@ async def test_follows_a_backend_down_and_up_and_says_each_flip_once(caplog: pyt
         ("WARNING", f"{where} DOWN: status 500"),
         ("INFO", f"{where} UP"),
     ] == flips(caplog)
+
+
+async def test_a_pool_that_listens_is_told_the_load_that_a_body_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With each probe; traefik issue 3745 asked for it, HAProxy has it as agent-check."""
+    told: list[tuple[str, bytes]] = []
+    monkeypatch.setattr(Pool, "report", lambda pool, backend, load, now: told.append((pool.name, load)))
+    topology = Topology()
+    async with listening(answers(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nload: 7%")) as port:
+        topology.apply(said(f"http://127.0.0.1:{port}", load="load: ([0-9]+%)"))
+        async with probing(topology):
+            await eventually(lambda: len(told) > 2)
+
+    assert set(told) == {("a", b"7%")}
 
 
 async def test_the_first_answer_alone_decides() -> None:

@@ -1,5 +1,6 @@
 """The one place where pools change: all or nothing, and who stays keeps what it has."""
 
+import logging
 from random import Random
 from typing import Any
 
@@ -9,6 +10,7 @@ from app.domain.health import State
 from app.domain.membership import Change
 from app.engine.topology import Topology
 from settings.root import Settings
+from tests.support.answers import answer
 from tests.support.clock import Clock
 
 PROBED = {"path": "/health"}
@@ -54,6 +56,92 @@ def test_a_reload_keeps_health_and_counters() -> None:
     assert Change(joined=pool.backends[1:], left=(y,)) == change
 
 
+def test_a_reload_keeps_an_ejection_and_hears_late_answers() -> None:
+    """Of requests that were sent before: the pool that they were picked from hands them on."""
+    four = {"backends": "http://x,http://y,http://z,http://n", "health": {"kind": "none"}}
+    topology, _ = made(said(a=four))
+    old = topology.pools["a"]
+    x, y, *_ = old.backends
+    for _ in range(5):
+        old.observe(answer(x, 100.0, 503), 100.0)
+
+    topology.apply(said(a=four | {"max_in_flight": 9}))
+
+    pool = topology.pools["a"]
+    assert x not in pool.available
+
+    for _ in range(5):
+        old.observe(answer(y, 101.0, 503), 101.0)
+
+    assert pool.available == pool.backends[2:]
+
+
+def test_two_pools_judge_the_same_address_for_themselves_caddy_4792() -> None:
+    """Each has a backend of its own, with its own health, breaker and limit: what one sees is not the other's."""
+    topology, _ = made(
+        said(
+            a={"backends": "http://x,http://y", "backend_max_in_flight": 3, "health": {"kind": "none"}},
+            b={"backends": "http://x,http://y", "health": PROBED},
+        )
+    )
+    a, b = topology.pools.values()
+    for _ in range(5):
+        a.observe(answer(a.backends[0], 100.0, 503), 100.0)
+    for one in b.backends:
+        topology.observe(one, "", 100.0)
+
+    assert (len(a.available), len(b.available)) == (1, 2)
+    assert (a.backends[1].max_in_flight, b.backends[1].max_in_flight) == (3, 0)
+
+
+def test_what_becomes_of_a_backend_is_logged_traefik_3590(caplog: pytest.LogCaptureFixture) -> None:
+    """With the pool, the backend and the reason; what calls for somebody is a warning."""
+    topology, _ = made(said(a={"backends": "http://x|id=b,http://y,http://z", "breaker": {"jitter": 0}}))
+    pool = topology.pools["a"]
+    b, y, z = pool.backends
+    with caplog.at_level(logging.INFO, "l7lb.pool"):
+        for _ in range(5):
+            pool.observe(answer(b, 100.0, 503), 100.0)
+        pool.drain(z)
+        pool.drain(y)
+        pool.undrain(y)
+    found = [(record.levelname, record.getMessage()) for record in caplog.records]
+
+    assert found == [
+        ("WARNING", "pool a: backend b is ejected for 30s: 5 failures in a row"),
+        ("INFO", "pool a: backend b is back: closed, for the pool cannot spare it"),
+    ]
+
+
+def test_panic_is_logged_when_it_begins_and_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """A flip of health begins it and ends it."""
+    topology, _ = made(said(a={"backends": "http://x,http://y,http://z", "health": PROBED | {"fall": 1}}))
+    x, y, z = topology.pools["a"].backends
+    with caplog.at_level(logging.INFO, "l7lb.pool"):
+        for backend, failure in ((x, ""), (y, "refused"), (z, "refused"), (y, ""), (y, "")):
+            topology.observe(backend, failure, 1.0)
+    found = [(record.levelname, record.getMessage()) for record in caplog.records]
+
+    assert found == [
+        ("WARNING", "pool a: panic: 1 of 3 available"),
+        ("INFO", "pool a: panic is over: 2 of 3 available"),
+    ]
+
+
+def test_a_probe_that_passes_again_closes_the_breaker() -> None:
+    topology, _ = made(said(a={"backends": "http://x,http://y", "health": PROBED | {"fall": 1, "rise": 1}}))
+    pool = topology.pools["a"]
+    x, y = pool.backends
+    for one in (x, y):
+        topology.observe(one, "", 99.0)
+    for _ in range(5):
+        pool.observe(answer(x, 100.0, 503), 100.0)
+    for failure in ("refused", ""):
+        topology.observe(x, failure, 101.0)
+
+    assert pool.available == (x, y)
+
+
 def test_wrong_settings_change_nothing() -> None:
     """Not even in the pools before the wrong one."""
     topology, _ = made(said(a={"backends": "http://x"}))
@@ -78,6 +166,27 @@ def test_the_listeners_hear_of_every_change() -> None:
     topology.apply(said())
 
     assert [Change(joined=(), left=(y,))] == heard
+
+
+def test_one_that_is_removed_has_left() -> None:
+    """The pool keeps its object; settings that do not change it do not bring the backend back."""
+    settings = said(a={"backends": "http://x,http://y"})
+    topology, _ = made(settings)
+    pool = topology.pools["a"]
+    x, y = pool.backends
+    heard: list[Change] = []
+    topology.listen(heard.append)
+
+    topology.remove(x)
+
+    assert topology.pools["a"] is pool
+    assert (y,) == pool.backends
+    assert [Change(joined=(), left=(x,))] == heard
+    topology.apply(settings)
+    assert (y,) == topology.pools["a"].backends
+
+    topology.apply(said(a={"backends": "http://x,http://y,http://z"}))
+    assert [backend.id for backend in topology.pools["a"].backends] == ["x:80", "y:80", "z:80"]
 
 
 def test_a_flip_is_seen_by_the_next_pick() -> None:

@@ -1,15 +1,20 @@
 """What answers for a group."""
 
+from random import Random
 from typing import Any
 
 import pytest
 
-from app.domain.errors import BadRequest, RateLimited
+from app.domain.errors import BadRequest, NoBackend, RateLimited
 from app.domain.exchange import Exchange
 from app.engine.asgi import Message, Receive, Scope, Send
+from app.engine.mirror import Copies, Mirror
 from app.engine.state.memory import MemoryState
 from app.groups.answers import FixedResponse, Redirect
 from app.groups.group import build_group, problems
+from app.groups.traffic import Fallback, Split
+from app.middleware.fault import Fault
+from app.middleware.in_flight import InFlight
 from app.middleware.rate_limit import Limiter, RateLimit
 from settings.groups import GroupSettings, RewriteSettings
 from settings.limits import LimitSettings
@@ -20,8 +25,15 @@ async def forwarder(scope: Scope, receive: Receive, send: Send) -> None:
     scope["seen"] = True
 
 
-def build(limiters: dict[str, Limiter] | None = None, **settings: Any) -> Any:
-    return build_group("g", GroupSettings(**settings), forwarder_factory=lambda *_: forwarder, limiters=limiters or {})
+def build(limiters: dict[str, Limiter] | None = None, factory: Any = lambda *_: forwarder, **settings: Any) -> Any:
+    return build_group(
+        "g",
+        GroupSettings(**settings),
+        forwarder_factory=factory,
+        limiters=limiters or {},
+        copies=Copies(),
+        rng=Random(1),
+    )
 
 
 async def ask(
@@ -48,16 +60,74 @@ def values(message: Message, name: bytes) -> list[bytes]:
 
 
 def test_a_group_with_a_pool_forwards_and_has_nothing_around_it() -> None:
-    """What is off is not in the stack."""
+    """What is off is not in the stack; the forwarder is made for the pool, by the group's settings."""
     made: list[tuple[str, GroupSettings]] = []
-    settings = GroupSettings(pool="p", limit="off")
 
-    def factory(name: str, given: GroupSettings) -> Any:
-        made.append((name, given))
+    def factory(pool: str, given: GroupSettings) -> Any:
+        made.append((pool, given))
         return forwarder
 
-    assert forwarder is build_group("g", settings, forwarder_factory=factory, limiters={})
-    assert [("g", settings)] == made
+    assert forwarder is build(factory=factory, pool="p", limit="off")
+    assert [("p", GroupSettings(pool="p", limit="off"))] == made
+
+
+def test_layers_stand_in_their_order() -> None:
+    """Who is refused costs no place, who is held up has one, and what is not forwarded is not copied."""
+    limiter = Limiter("few", LimitSettings(kind="token_bucket", rate=Rate(1, 60.0)), MemoryState())
+    app = build(
+        {"few": limiter},
+        split={"pools": "a=1,b=1"},
+        fallback=["c"],
+        mirror="d",
+        fault={"abort": 503},
+        max_in_flight_per_client=1,
+        limit="few",
+    )
+
+    stack = []
+    while hasattr(app, "app"):
+        stack.append(type(app))
+        app = app.app
+
+    assert [RateLimit, InFlight, Fault, Mirror] == stack
+    assert isinstance(app, Fallback)
+    assert isinstance(app._apps[0], Split)
+
+
+def test_each_pool_has_a_forwarder() -> None:
+    """But not one that has no weight."""
+    made: list[str] = []
+
+    def factory(pool: str, _: GroupSettings) -> Any:
+        made.append(pool)
+        return forwarder
+
+    build(factory=factory, split={"pools": "a=1,b=0,c=2"}, fallback=["d", "e"], mirror="f")
+
+    assert made == ["a", "c", "d", "e", "f"]
+
+
+async def test_a_group_may_answer_by_itself_when_its_pool_has_no_backend() -> None:
+    """Without other pools, too; its fields are changed as its other answers' are."""
+
+    async def down(scope: Scope, receive: Receive, send: Send) -> None:
+        raise NoBackend("p")
+
+    start, body = await ask(
+        build(
+            factory=lambda *_: down,
+            pool="p",
+            fallback_respond={"status": 503, "body": "back soon"},
+            response_headers={"set": {"Retry-After": "60"}},
+        )
+    )
+
+    assert (start["status"], body["body"], values(start, b"retry-after")) == (503, b"back soon", [b"60"])
+
+
+async def test_answers_of_its_own_can_be_disturbed_too() -> None:
+    """The fault is the group's, whatever it does."""
+    assert (await ask(build(respond={"body": "x"}, fault={"abort": 418})))[0]["status"] == 418
 
 
 async def test_a_group_with_a_limit_asks_the_named_limiter() -> None:

@@ -105,11 +105,11 @@ def test_yaml_may_say_things_once(tmp_path: Path) -> None:
 
 
 TOML_PROBLEMS = [
-    ('state = 5', "1: state: not known: 5; write 'auto' or 'memory'"),
+    ('state = 5', "1: state: not a table: 5; write its settings one by one"),
     ('[pool.a]\nx = 1', '1: pool: there is no such setting; did you mean "pools"?'),
     ('[pools.a]\nstratgy = "first"', '2: pools.a.stratgy: there is no such setting: "first"; did you mean "strategy"?'),
     ('[pools.a]\ninterval = "5s"', '2: pools.a.interval: there is no such setting: "5s"; it belongs in pools'),
-    ('[pools.a]\nfoo = 1', "2: pools.a.foo: there is no such setting: 1; write one of backends, strategy, health"),
+    ('[pools.a]\nfoo = 1', "2: pools.a.foo: there is no such setting: 1; write one of backends, source, strategy"),
     ('[pools.a]\nbackends = [{url = "http://h", wait = 1}]', "2: pools.a.backends.0.wait: there is no such setting"),
     ('[pools.a]\nbackends = [{weight = 1}]', "2: pools.a.backends.0.url: it is missing; write url"),
     ('[pools.a]\nbackends = 5', '2: pools.a.backends: not a list: 5; write ["a", "b"], or "a,b"'),
@@ -122,7 +122,7 @@ TOML_PROBLEMS = [
     ('routes = 5', "1: routes: not text: 5; write it in quotes"),
     ('config = "other.toml"', "1: config: a file cannot name another one; remove it"),
     ('[groups.g]\npool = "a"\n', '2: groups.g.pool: there is no pool "a"; add pools.a'),
-    ('[groups.g]', "1: groups.g: the group answers nothing; write one of pool, redirect or respond"),
+    ('[groups.g]', "1: groups.g: the group answers nothing; write one of pool, split, redirect or respond"),
     ('state = "auto"\nx = ', "2: invalid value"),
     ('a = [', "1: invalid value"),
     ('a = 1\na = 2\n', "2: cannot overwrite a value"),
@@ -138,7 +138,7 @@ def test_a_wrong_toml_file_is_answered_with_its_line_and_the_fix(tmp_path: Path,
 
 BOMB = "b: &b [1]\n" + "".join(f"b{i}: &b{i} [{','.join([f'*b{i - 1}' if i else '*b'] * 10)}]\n" for i in range(9))
 YAML_PROBLEMS = [
-    ("state: x", "1: state: not known"),
+    ("state: x", "1: state.place: not a place"),
     ("pools:\n  a:\n    stratgy: first", '3: pools.a.stratgy: there is no such setting: "first"; did you mean'),
     ("a: [", "1: expected the node content"),
     ("a: 'x", "1: found unexpected end of stream"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from settings import Settings
 from settings.load import load as load_settings
-from settings.problems import SettingsError, redacted
+from settings.problems import SettingsError
+from settings.redaction import redacted, secret, shown
 
 NOWHERE = Path("/nonexistent/.env")
 POOL = {"LB_POOLS__A__BACKENDS": "http://h"}
@@ -27,7 +29,7 @@ def refused(environ: dict[str, str]) -> str:
 
 # The value of one variable, beside a group and a pool that are right; the variable, and what is said of it.
 VALUES = [
-    ("LB_STATE", "redis", 'state: not known: "redis"; write \'auto\' or \'memory\''),
+    ("LB_STATE", "redis", 'state.place: not a place: "redis"; write "auto", "memory", "lmdb:'),
     ("LB_LOG__FORMAT", "jsn", 'log.format: not known: "jsn"; write "json" (\'json\', \'common\' or \'off\')'),
     ("LB_EDGE__MAX_HEADERS", "0", 'edge.max_headers: too small: "0"; write at least 1'),
     ("LB_EDGE__MAX_HEADERS", "many", 'edge.max_headers: not a whole number: "many"; write one such as 3'),
@@ -98,6 +100,44 @@ VALUES = [
     ("LB_POOLS__A__HEALTH__BODY", "(", "pools.a.health.body: not a regular expression"),
     ("LB_POOLS__A__HEALTH__JITTER", "2", 'pools.a.health.jitter: not a share: "2"; write one from 0 to 1'),
     ("LB_POOLS__A__HEALTH__PORT", "0", "pools.a.health.port: too small"),
+    ("LB_POOLS__A__AFFINITY", "ip", 'pools.a.affinity.0: not a part of a key: "ip"; write "client", "path"'),
+    ("LB_POOLS__A__AFFINITY", "path,path", 'there twice: "path,path"; leave one out'),
+    ("LB_POOLS__A__TIMEOUTS__HEADER", "a b", "pools.a.timeouts.header: not a token of HTTP"),
+    ("LB_EDGE__MAX_LOOP_LAG", "100", 'edge.max_loop_lag: not a duration: "100"; write one with its unit'),
+    ("LB_POOLS__A__BACKENDS", "http://h|level=128", 'pools.a.backends.0.level: too large: "128"; write at most 127'),
+    ("LB_POOLS__A__BACKENDS", "http://h|levle=1", '"levle" is not an option of a backend'),
+    ("LB_POOLS__A__BACKENDS", "http://h|max_in_flight=x", "backends.0.max_in_flight: not a whole number"),
+    ("LB_POOLS__A__BREAKER__EJECTION", "10", 'pools.a.breaker.ejection: not a duration: "10"; write one with its unit'),
+    ("LB_POOLS__A__BREAKER__MAX_EJECTION", "10s", "shorter than ejection; write a max_ejection of at least 30s"),
+    ("LB_POOLS__A__BREAKER__WINDOW", "500ms", 'too short to count anything in: "500ms"; write "1s" or more'),
+    ("LB_POOLS__A__BREAKER__STATUS", "404,503", 'breaker.status.0: that is no fault of the backend\'s: "404"; write'),
+    ("LB_POOLS__A__BREAKER__OUTLIERS", "two", 'breaker.outliers: not a number: "two"; write one such as 1.5'),
+    ("LB_POOLS__A__BREAKER__OUTLIERS", "nan", "breaker.outliers: not a number"),
+    ("LB_POOLS__A__BREAKER__OUTLIERS", "11", "breaker.outliers: too large"),
+    ("LB_POOLS__A__PANIC", "101%", 'pools.a.panic: not a share: "101%"'),
+    ("LB_POOLS__A__RETRY__ATTEMPTS", "0", "pools.a.retry.attempts: too small: \"0\"; write at least 1"),
+    ("LB_POOLS__A__RETRY__MAX_BACKOFF", "10ms", "shorter than backoff; write a max_backoff of at least 25ms"),
+    ("LB_POOLS__A__RETRY__STATUS", "200-299", 'retry.status.0: that is no failure: "200-299"; write'),
+    ("LB_POOLS__A__RETRY__METHODS", "GET,TRACE", "retry.methods.1: CONNECT and TRACE are never served"),
+    ("LB_POOLS__A__HEDGE__QUANTILE", "1", "hedge.quantile: too large: 1.0; write less than 1"),
+    ("LB_POOLS__A__QUEUE__ORDER", "filo", 'queue.order: not known: "filo"; write "fifo"'),
+    ("LB_POOLS__A__ADAPTIVE__MAX_LIMIT", "2", "max_limit is under min_limit; write a max_limit of at least 3"),
+    ("LB_POOLS__A__STICKY__KEYS", "hunter2", "sticky.keys.0: a key of under 16 characters, which can be guessed; "),
+    ("LB_POOLS__A__STICKY__KEYS", '["hunter2"', "sticky.keys: broken JSON; write"),
+    ("LB_POOLS__A__STICKY", '{"key": "hunter2"}', 'sticky.key: there is no such setting; did you mean "keys"?'),
+    ("LB_POOLS__A__STICKY__COOKIE", "a b", 'sticky.cookie: not a token of HTTP: "a b"'),
+    ("LB_POOLS__A__STICKY__PATH", "/;Domain=org", 'sticky.path: not a path of a cookie: "/;Domain=org"; leave out'),
+    ("LB_GROUPS__G__SPLIT__POOLS", "a=1", "groups.g.split: pool and split at once; keep one of pool, split"),
+    ("LB_GROUPS__G__SPLIT__POOLS", "a=-1", "groups.g.split.pools.a: too small"),
+    ("LB_GROUPS__G__SPLIT__POOLS", "a=0", 'groups.g.split.pools: no pool has a weight; write some, such as "stable=95'),
+    ("LB_GROUPS__G__SPLIT", '{"pools": {"a": 1}, "key": []}', 'groups.g.split.key: there is no key; write "client"'),
+    ("LB_GROUPS__G__FALLBACK", "b", 'groups.g.fallback: there is no pool "b"; write one that is there (a)'),
+    ("LB_GROUPS__G__FALLBACK", "a", "groups.g.fallback: a is the group's own pool; leave it out"),
+    ("LB_GROUPS__G__FALLBACK", "b,b", "groups.g.fallback: a pool is there twice; leave one out"),
+    ("LB_GROUPS__G__MIRROR__POOL", "aa", 'groups.g.mirror.pool: there is no pool "aa"; write "a"'),
+    ("LB_GROUPS__G__MIRROR", "a", "not a JSON object; write LB_GROUPS__G__MIRROR__POOL and so on"),
+    ("LB_GROUPS__G__FAULT__ABORT", "200", 'groups.g.fault.abort: too small: "200"; write at least 400'),
+    ("LB_GROUPS__G__FAULT__HEADER", "x-a", "groups.g.fault: a fault that does nothing; write a delay, an abort"),
     ("LB_POOLS__A-B__STRATEGY", "first", "single \"_\" only, such as 'a_b'"),
     ("LB_EDGE__MAX_HEADERS", "\udcff", "edge.max_headers: "),
     ("LB_LIMITS__L__RATE_FILE", "/nonexistent", "limits.l.rate: the file cannot be read (no such file or directory)"),
@@ -126,7 +166,7 @@ def test_every_problem_is_told_at_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["CONNECT", "RESPONSE", "IDLE"])
+@pytest.mark.parametrize("name", ["ATTEMPT", "CONNECT", "RESPONSE", "IDLE", "WRITE"])
 def test_an_attempt_that_may_take_longer_than_all_is_refused(name: str) -> None:
     """Only where it was said: a default is cut to the total, and nobody has to repeat it."""
     prefix = "LB_POOLS__A__TIMEOUTS__"
@@ -138,6 +178,72 @@ def test_an_attempt_that_may_take_longer_than_all_is_refused(name: str) -> None:
     assert load_settings({**GROUP, f"{prefix}TOTAL": "500ms"}, env_file=NOWHERE).pools["a"].timeouts.total == 0.5
 
 
+def test_what_belongs_to_an_attempt_is_no_longer_than_one() -> None:
+    prefix = "LB_POOLS__A__TIMEOUTS__"
+    short = {**GROUP, f"{prefix}ATTEMPT": "500ms"}
+
+    text = refused({**short, f"{prefix}CONNECT": "600ms"})
+
+    assert text.startswith(f"{prefix}CONNECT: pools.a.timeouts.connect: connect is longer than attempt; ")
+    assert "at most 500ms" in text
+    timeouts = load_settings(short, env_file=NOWHERE).pools["a"].timeouts
+    assert (timeouts.connect, timeouts.response, timeouts.idle) == (0.5, 0.5, 60.0)
+
+
+def test_nobody_is_told_to_wait_in_the_queue_for_longer_than_the_whole_may_take() -> None:
+    """Only where it was said, as with the other parts of the total."""
+    short = {**GROUP, "LB_POOLS__A__TIMEOUTS__TOTAL": "500ms"}
+
+    text = refused({**short, "LB_POOLS__A__QUEUE__TIMEOUT": "600ms"})
+
+    assert text.startswith("LB_POOLS__A__QUEUE__TIMEOUT: pools.a.queue.timeout: the timeout of the queue is longer")
+    assert load_settings(short, env_file=NOWHERE).pools["a"].queue.timeout == 1.0
+
+
+def test_a_cookie_without_a_key_is_answered_with_the_variable_that_would_say_one() -> None:
+    text = refused({**GROUP, "LB_POOLS__A__STICKY__ENABLED": "true"})
+
+    assert text.startswith("LB_POOLS__A__STICKY__KEYS: pools.a.sticky.keys: the cookie has no key to sign with; write")
+
+
+@pytest.mark.parametrize(
+    ("said", "at"),
+    [
+        ({"same_site": "none", "secure": "never"}, "secure"),
+        ({"cookie": "__Secure-lb"}, "secure"),
+        ({"cookie": "__host-lb", "secure": "always", "path": "/a"}, "path"),
+        ({"cookie": "__Host-lb", "secure": "always"}, ""),
+        ({"same_site": "none"}, ""),
+    ],
+)
+def test_a_cookie_that_browsers_throw_away_is_refused(said: dict[str, str], at: str) -> None:
+    environ = {**GROUP, "LB_POOLS__A__STICKY": json.dumps(said | {"keys": ["0123456789abcdef"], "enabled": True})}
+
+    if at:
+        assert f"pools.a.sticky.{at}: " in refused(environ)
+    else:
+        assert load_settings(environ, env_file=NOWHERE).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("FALLBACK", "a"), ("FALLBACK_RESPOND__STATUS", "200"), ("MIRROR__POOL", "a")]
+)
+def test_what_is_forwarded_needs_a_pool(name: str, value: str) -> None:
+    text = refused({**POOL, "LB_GROUPS__G__RESPOND__BODY": "fine", f"LB_GROUPS__G__{name}": value})
+
+    key = name.lower().partition("__")[0]
+    assert text.startswith(f"LB_GROUPS__G__{name}: groups.g.{key}: the group forwards nothing; leave {key} out")
+
+
+def test_the_pools_of_a_split_are_there() -> None:
+    text = refused({**POOL, "LB_GROUPS__G__SPLIT__POOLS": "a=95,canary=5"})
+
+    assert text == (
+        'LB_GROUPS__G__SPLIT__POOLS: groups.g.split.pools.canary: there is no pool "canary"; '
+        "write one that is there (a)"
+    )
+
+
 def test_what_is_missing_is_answered_with_the_variable_that_would_say_it() -> None:
     text = refused({"LB_GROUPS__G__REDIRECT__STATUS": "308"})
 
@@ -147,7 +253,8 @@ def test_what_is_missing_is_answered_with_the_variable_that_would_say_it() -> No
 def test_a_group_that_answers_nothing_is_refused() -> None:
     text = refused({**POOL, "LB_GROUPS__G__PATH": "/x"})
 
-    assert text == "LB_GROUPS__G__PATH: groups.g: the group answers nothing; write one of pool, redirect or respond"
+    said = "the group answers nothing; write one of pool, split, redirect or respond"
+    assert text == f"LB_GROUPS__G__PATH: groups.g: {said}"
 
 
 def test_a_pattern_is_no_prefix_to_strip() -> None:
@@ -190,9 +297,46 @@ def test_a_broken_value_in_a_secret_file_is_not_repeated(tmp_path: Path) -> None
     assert "two words" not in text
 
 
-def test_what_is_secret_is_told_by_its_name() -> None:
-    shown = redacted((), {"admin": {"token": "x"}, "set": {"Authorization": "x", "x-a": "y"}, "url": "redis://u:p@h"})
+def test_no_secret_is_in_the_error_of_settings_made_in_python() -> None:
+    with pytest.raises(ValueError, match="a key of under 16 characters") as caught:
+        Settings(pools={"a": {"sticky": {"keys": ["hunter2"]}}})
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_what_has_no_type_is_secret_by_its_name() -> None:
+    shown = redacted((), {"no": {"token": "x"}, "set": {"Authorization": "x", "x-a": "y"}, "url": "redis://u:p@h"})
 
     assert shown["set"]["x-a"] == "y"
     assert str(shown).count("**********") == 3
     assert "u:p" not in str(shown)
+
+
+@pytest.mark.parametrize(
+    ("path", "hidden"),
+    [
+        ("admin.token", True),
+        ("admin.tokn", True),
+        ("admin.prefix", False),
+        ("pools.a.sticky", True),
+        ("pools.a.sticky.keys", True),
+        ("pools.a.sticky.keys.0", True),
+        ("pools.a.sticky.key", True),
+        ("pools.a.sticky.cookie", False),
+        ("pools.a.strategy.cookie", True),
+        ("pools.a.strategy.table", False),
+        ("pools.tokens.panic", False),
+        ("groups.g.header.cookie", True),
+        ("groups.g.header.x-a", False),
+        ("groups.g.split.pools.secret", False),
+        ("groups.g.api_key", True),
+        ("pools", False),
+    ],
+)
+def test_what_is_secret(path: str, hidden: bool) -> None:
+    """A setting by its type, and what was probably meant to be it; a name of the operator's by how it sounds."""
+    place = tuple(int(key) if key.isdecimal() else key for key in path.split("."))
+
+    assert secret(place) is hidden
+    assert (redacted(place, "x") == "**********") is hidden
+    assert (shown(place, "x") == "") is hidden

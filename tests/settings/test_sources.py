@@ -10,6 +10,7 @@ from settings import Settings
 from settings.load import load as load_settings
 from settings.problems import SettingsError
 from settings.units import Rate
+from settings.view import tree
 
 NOWHERE = Path("/nonexistent/.env")
 
@@ -112,11 +113,17 @@ LISTS = {
     "LB_GROUPS__G__HOST": "a.org,*.b.org",
     "LB_GROUPS__G__METHOD": "GET,POST",
     "LB_GROUPS__G__CLIENT": "10.0.0.0/8,::1",
+    "LB_GROUPS__G__FALLBACK": "q,r",
+    "LB_GROUPS__G__SPLIT__KEY": "cookie:session,client",
     "LB_GROUPS__G__REQUEST_HEADERS__REMOVE": "x-a,x-b",
     "LB_GROUPS__G__RESPONSE_HEADERS__REMOVE": "x-a,x-b",
     "LB_POOLS__P__BACKENDS": "http://a,http://b",
     "LB_POOLS__P__AFFINITY": "client,cookie:session",
     "LB_POOLS__P__HEALTH__STATUS": "200-299,404",
+    "LB_POOLS__P__BREAKER__STATUS": "500,503",
+    "LB_POOLS__P__RETRY__STATUS": "429,503",
+    "LB_POOLS__P__RETRY__METHODS": "get,POST",
+    "LB_POOLS__P__STICKY__KEYS": f"{'a' * 16},{'b' * 16}",
     "LB_RATE_LIMIT__KEY": "client,group",
     "LB_LIMITS__L__KEY": "client,header:x-user",
 }
@@ -137,9 +144,12 @@ def test_every_list_takes_csv_from_the_environment() -> None:
         variable(tuple(names[leaf[i - 1]] if key == NAME else key for i, key in enumerate(leaf))) for leaf in leaves
     }
 
-    settings = load({**LISTS, "LB_GROUPS__G__POOL": "p"})
+    pools = {f"LB_POOLS__{name}__BACKENDS": "http://h" for name in "QR"}
+    settings = load({**LISTS, **pools, "LB_GROUPS__G__SPLIT__POOLS": "p=1"})
 
     assert known == set(LISTS)
+    assert settings.pools["p"].retry.methods == ("GET", "POST")
+    assert len(settings.pools["p"].sticky.keys) == 2
     assert [
         len(v) for v in (settings.groups["g"].host, settings.groups["g"].client, settings.pools["p"].health.status)
     ] == [2, 2, 2]
@@ -180,6 +190,62 @@ def test_backends_in_one_line() -> None:
         ("https://[::1]", "a", 1),
         ("http://h:8082", "b", 2),
     ]
+
+
+def test_backends_in_one_line_with_all_their_options() -> None:
+    line = "http://h:1|max_in_flight=3|level=1,http://h:2|max_in_flight=0,http://h:3"
+
+    settings = load({"LB_POOLS__X__BACKENDS": line})
+
+    backends = settings.pools["x"].backends
+    assert [(b.max_in_flight, b.level) for b in backends] == [(3, 1), (0, 0), (None, 0)]
+
+
+def test_the_breaker_from_the_environment() -> None:
+    environ = {
+        "LB_ROUTES": "/=x",
+        "LB_POOLS__X__BACKENDS": "http://h:1|max_in_flight=3|level=1",
+        "LB_POOLS__X__STRATEGY": "priority",
+        "LB_POOLS__X__BREAKER__EJECTION": "10s",
+    }
+
+    settings = load(environ)
+
+    assert settings.warnings == ()
+    assert settings.pools["x"].breaker.ejection == 10.0
+    assert settings.origins["pools.x.breaker.ejection"] == "LB_POOLS__X__BREAKER__EJECTION"
+
+
+def test_a_default_that_depends_on_another_follows_it() -> None:
+    pool = load(
+        {
+            "LB_POOLS__P__BREAKER__EJECTION": "10m",
+            "LB_POOLS__P__RETRY__BACKOFF": "1s",
+            "LB_POOLS__P__ADAPTIVE__MIN_LIMIT": "2000",
+            "LB_POOLS__P__TIMEOUTS__IDLE": "7s",
+        }
+    ).pools["p"]
+
+    assert (pool.breaker.max_ejection, pool.retry.max_backoff, pool.adaptive.max_limit) == (600.0, 1.0, 2000)
+    assert pool.timeouts.write == 7.0
+
+
+@pytest.mark.parametrize("text", ["{0}\n{1}\n", "{0}\r\n{1}", "{0},{1}\n", '["{0}", "{1}"]\n'])
+def test_keys_from_a_file_are_one_a_line_or_as_in_a_variable(tmp_path: Path, text: str) -> None:
+    said = ("new" * 6, "old" * 6)
+
+    keys = load({"LB_POOLS__A__STICKY__KEYS_FILE": write(tmp_path / "keys", text.format(*said))}).pools["a"].sticky.keys
+
+    assert tuple(key.get_secret_value() for key in keys) == said
+
+
+def test_no_key_is_shown_anywhere() -> None:
+    settings = load({"LB_POOLS__A__STICKY__KEYS": f"{'hunter' * 3},{'hunter' * 4}"})
+
+    shown = tree(settings)
+    assert shown["pools"]["a"]["sticky"]["keys"] == ["**********"] * 2
+    assert shown["pools"]["a"]["sticky"]["cookie"] == "l7lb"
+    assert "hunter" not in f"{shown}{settings!r}{settings}{settings.model_dump_json()}"
 
 
 def test_routes_in_one_line_are_groups() -> None:
@@ -306,3 +372,64 @@ def test_what_is_allowed_and_hardly_meant_is_warned_of() -> None:
         "LB_POOLS__B__BACKENDS: pools.b: no group uses this pool",
         "LB_POOLS__B__TLS__VERIFY: pools.b.tls.verify: certificates are not verified",
     ]
+
+
+# What is said beside a group and a pool that are right; what is doubtful about it.
+DOUBTFUL = [
+    ({"LB_POOLS__A__STICKY__KEYS": "0123456789abcdef"}, "LB_POOLS__A__STICKY__KEYS: pools.a.sticky: it is off"),
+    ({"LB_POOLS__A__HEDGE__MIN_DELAY": "1s"}, "LB_POOLS__A__HEDGE__MIN_DELAY: pools.a.hedge: it is off"),
+    ({"LB_POOLS__A__ADAPTIVE__MAX_LIMIT": "9"}, "LB_POOLS__A__ADAPTIVE__MAX_LIMIT: pools.a.adaptive: it is off"),
+    ({"LB_POOLS__A__HEDGE__ENABLED": "no", "LB_POOLS__A__HEDGE__MIN_DELAY": "1s"}, ""),
+    ({"LB_POOLS__A__BREAKER__SLOW_RATIO": "20%"}, "LB_POOLS__A__BREAKER__SLOW_RATIO: pools.a.breaker.slow_ratio: no"),
+    ({"LB_POOLS__A__BREAKER__SLOW_RATIO": "20%", "LB_POOLS__A__BREAKER__SLOW": "1s"}, ""),
+    ({"LB_POOLS__A__QUEUE__SIZE": "5"}, "LB_POOLS__A__QUEUE__SIZE: pools.a.queue: nothing waits"),
+    ({"LB_POOLS__A__QUEUE__SIZE": "5", "LB_POOLS__A__MAX_IN_FLIGHT": "5"}, ""),
+    ({"LB_POOLS__A__QUEUE__SIZE": "5", "LB_POOLS__A__BACKENDS": "http://h|max_in_flight=1"}, ""),
+    ({"LB_POOLS__A__QUEUE__SIZE": "5", "LB_POOLS__A__ADAPTIVE__ENABLED": "on"}, ""),
+    ({"LB_POOLS__A__BACKENDS": "http://h|level=1"}, "LB_POOLS__A__BACKENDS: pools.a.backends: levels are for"),
+    ({"LB_POOLS__A__RETRY__METHODS": "GET,post"}, "LB_POOLS__A__RETRY__METHODS: pools.a.retry.methods: a POST may be"),
+    ({"LB_GROUPS__G__FAULT__DELAY": "1s"}, "LB_GROUPS__G__FAULT__DELAY: groups.g.fault: it hits everybody"),
+    ({"LB_GROUPS__G__FAULT__DELAY": "1s", "LB_GROUPS__G__FAULT__HEADER": "x-fault"}, ""),
+    ({"LB_GROUPS__G__MIRROR__POOL": "a"}, "LB_GROUPS__G__MIRROR__POOL: groups.g.mirror: the pool gets its own"),
+    ({"LB_POOLS__B__BACKENDS": "http://i"}, "LB_POOLS__B__BACKENDS: pools.b: no group uses this pool"),
+    ({"LB_POOLS__B__BACKENDS": "http://i", "LB_GROUPS__G__FALLBACK": "b"}, ""),
+    ({"LB_POOLS__B__BACKENDS": "http://i", "LB_GROUPS__G__MIRROR__POOL": "b"}, ""),
+    ({"LB_POOLS__B__BACKENDS": "http://i", "LB_GROUPS__H__SPLIT__POOLS": "a=1,b=0"}, ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "doubt"), DOUBTFUL, ids=lambda item: " ".join(item) if isinstance(item, dict) else "")
+def test_what_does_nothing_or_harm_is_warned_of(said: dict[str, str], doubt: str) -> None:
+    warnings = load({"LB_GROUPS__G__POOL": "a", "LB_POOLS__A__BACKENDS": "http://h", **said}).warnings
+
+    assert len(warnings) == bool(doubt)
+    assert all(warning.startswith(doubt) for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("groups", "told"),
+    [
+        ({"one": {"pool": "a"}, "two": {"path": "/b", "pool": "b"}}, ["pools.b.sticky"]),
+        ({"one": {"pool": "a"}, "two": {"path": "/c", "pool": "c"}, "three": {"split": {"pools": {"b": 1}}}},
+         ["pools.b.sticky"]),
+        ({"one": {"split": {"pools": {"a": 1, "b": 1}}}}, []),
+        ({"one": {"host": "a.org", "pool": "a"}, "two": {"host": "b.org", "pool": "b"}}, []),
+        ({"one": {"pool": "a"}, "two": {"path": "/b", "pool": "a"}}, []),
+        ({"one": {"pool": "a"}, "two": {"path": "/d", "pool": "d"}}, []),
+        ({"one": {"pool": "a"}, "two": {"path": "/e", "pool": "e"}}, []),
+    ],
+)  # fmt: skip
+def test_pools_that_take_each_other_s_cookie_away_are_warned_of(groups: dict[str, object], told: list[str]) -> None:
+    """A client of both would lose its backend with each change between them."""
+    sticky = {"enabled": True, "keys": ["0123456789abcdef"]}
+    pools = {
+        "a": {"sticky": sticky},
+        "b": {"sticky": sticky},
+        "c": {},
+        "d": {"sticky": {**sticky, "cookie": "d"}},
+        "e": {"sticky": {**sticky, "path": "/e"}},
+    }
+
+    warnings = load(groups=groups, pools=pools).warnings
+
+    assert [warning.split(": ")[1] for warning in warnings if "the same cookie" in warning] == told

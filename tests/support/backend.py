@@ -324,13 +324,13 @@ class Backend:
 
         Kept connections are closed first, and the balancer has taken note of that when this returns.
         """
+        self.script = script(*steps)  # first: who connects meanwhile, because he is cut off, plays it, too
         kept = [c for c in self.connections if not c.closed]
         for c in kept:
             _loop().call_soon_threadsafe(c.finish)
         until(lambda: all(c.closed for c in kept), "the balancer to close kept connections that the backend has closed")
         self.connections.clear()
         self.trailers.clear()
-        self.script = script(*steps)
         return self
 
     def answer(self, body: bytes = b"", *fields: str | bytes, status: str = "200 OK") -> Self:

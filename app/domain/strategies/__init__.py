@@ -7,8 +7,10 @@ from app.domain.strategies.least_time import LeastTime
 from app.domain.strategies.maglev import Maglev
 from app.domain.strategies.p2c import P2C
 from app.domain.strategies.peak_ewma import PeakEwma
+from app.domain.strategies.priority import Priority
 from app.domain.strategies.random import Random
 from app.domain.strategies.rendezvous import Rendezvous
+from app.domain.strategies.reported import Reported
 from app.domain.strategies.ring_hash import RingHash
 from app.domain.strategies.round_robin import RoundRobin
 from app.domain.strategies.strategy import Strategy
@@ -22,8 +24,10 @@ STRATEGIES: Registry[Strategy] = Registry(
         "maglev": Maglev,
         "p2c": P2C,
         "peak_ewma": PeakEwma,
+        "priority": Priority,
         "random": Random,
         "rendezvous": Rendezvous,
+        "reported": Reported,
         "ring_hash": RingHash,
         "round_robin": RoundRobin,
     },

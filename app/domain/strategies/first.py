@@ -17,6 +17,10 @@ class First(Strategy):
     def __init__(self, options: NoOptions, **services: object) -> None:
         """Need nothing."""
 
+    def suffices(self, available: Sequence[Backend]) -> bool:
+        """Any one is meant to bear it all, so that the others being DOWN is no reason to go back to them."""
+        return True
+
     def pick(self, available: Sequence[Backend], key: bytes, now: float) -> Backend:
         """Choose the first."""
         return available[0]

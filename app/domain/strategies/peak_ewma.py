@@ -6,8 +6,9 @@
     load = peak * exp(-idle / decay) * (in flight / relative weight + 1)
 
 `decay` is 10 s unless said otherwise. A backend that turns slow is noticed with its first slow answer, and one that
-gets well is forgiven after decay * ln(peak / usual), 23 s for a peak of ten times the usual; sooner where the others
-are busy. Failures, idleness, new backends and weights are as in `estimate`, pairs as in `pairs`.
+gets well is forgiven with its first good answer to a trial; while others are so busy that it is in use all the time,
+after decay * ln(peak / usual), 23 s for a peak of ten times the usual. Failures, idleness, trials, new backends and
+weights are as in `estimate`, pairs as in `pairs`.
 
 Sources: Finagle, `PeakEwma.scala` ("designed to converge quickly when encountering slow endpoints"); tower
 `load/peak_ewma.rs` and linkerd2-proxy, with the same 10 s.

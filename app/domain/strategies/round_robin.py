@@ -5,7 +5,11 @@ weights; the first wins ties. Weights 5, 1, 1 give a a b a c a a. The whole cycl
 backends change, so that a pick is an index into it, for 1000 backends as for two. Where the cycle would be too long
 to lay out, a queue by deadline gives the same shares in O(log n) a pick.
 
-Source: nginx, src/http/ngx_http_upstream_round_robin.c, ngx_http_upstream_get_peer.
+A pick that a sticky cookie made is charged: the backend lets its next turn go by. It owes one turn at most, so that
+many sticky picks in a row cost no more than one, and who has the most clients that stay is not shut out to new ones.
+
+Source: nginx, src/http/ngx_http_upstream_round_robin.c, ngx_http_upstream_get_peer; since 1.29.6 its sticky picks are
+paid for, where the backend is not at the bottom already.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ BUDGET = 8192
 class RoundRobin(Strategy):
     """Smooth weighted round robin."""
 
-    __slots__ = ("_next", "_others", "_queue", "_ring", "_rng", "_whole")
+    __slots__ = ("_next", "_others", "_owing", "_queue", "_ring", "_rng", "_whole")
 
     def __init__(self, options: NoOptions, *, rng: Random, **services: object) -> None:
         self._rng = rng
@@ -36,12 +40,14 @@ class RoundRobin(Strategy):
         self._next = 0
         self._queue: list[tuple[float, int, Backend]] = []
         self._others: Turns | None = None
+        self._owing: set[Backend] = set()
 
     def rebuild(self, available: Sequence[Backend]) -> None:
         """Lay out the cycle, and go on as far along it as in the one before: a restart would favour the first."""
         length = len(self._ring)
         self._whole = available
         self._others = None
+        self._owing.intersection_update(available)
         self._ring = cycle(available)
         self._next = self._next * len(self._ring) // length if length else 0
         self._queue = []
@@ -54,6 +60,8 @@ class RoundRobin(Strategy):
         """Choose the next of the cycle; where some were tried already, by turns among the others."""
         if available is not self._whole:
             return self._another(available)
+        if self._owing:
+            return self._settled()
         ring, index = self._ring, self._next
         if index >= len(ring):
             if not ring:
@@ -61,6 +69,18 @@ class RoundRobin(Strategy):
             index = 0
         self._next = index + 1
         return ring[index]
+
+    def charge(self, backend: Backend) -> None:
+        """Let its next turn go by; nothing more where one is owed already."""
+        self._owing.add(backend)
+
+    def _settled(self) -> Backend:
+        """The next that owes nothing; those before it have paid with the turn that they let go by."""
+        owing, self._owing = self._owing, set()
+        while (backend := self.pick(self._whole, b"", 0.0)) in owing:
+            owing.remove(backend)
+        self._owing = owing
+        return backend
 
     def _earliest(self) -> Backend:
         due, position, backend = self._queue[0]

@@ -21,11 +21,22 @@ class Strategy(Protocol):
 
     Options: ClassVar[type[Frozen]] = NoOptions
 
-    keyed: ClassVar[bool] = False
+    keyed: bool = False
     """Whether `pick` looks at the key: its pool then makes one of each request."""
 
-    learns: ClassVar[bool] = False
+    learns: bool = False
     """Whether it wants to be told by `observe` what came of the attempts."""
+
+    header: bytes = b""
+    """Name, in lower case, of the response field in which backends say their load for `report`; b"" for none."""
+
+    def follow(self, backends: Sequence[Backend]) -> None:
+        """Which backends the pool has, be they available or not: before the first `rebuild`, and when they change."""
+        return
+
+    def suffices(self, available: Sequence[Backend]) -> bool:
+        """Whether these few are meant to bear it all, so that panic, which uses the unfit as well, helps nobody."""
+        return False
 
     def rebuild(self, available: Sequence[Backend]) -> None:
         """Which backends are available, or their weights, changed: prepare what `pick` would else compute each time."""
@@ -44,6 +55,10 @@ class Strategy(Protocol):
         """
         ...
 
+    def charge(self, backend: Backend) -> None:
+        """Count a pick that was not ours, because a cookie made it, as one of this available backend's turns."""
+        return
+
     def observe(self, attempt: Attempt, now: float, retry_after: float = 0.0) -> None:
         """Learn from an attempt that ended; only called where `learns`.
 
@@ -54,4 +69,8 @@ class Strategy(Protocol):
 
             retry_after: seconds, of the response's `Retry-After`; 0.0 without one.
         """
+        return
+
+    def report(self, backend: Backend, load: float, now: float) -> None:
+        """Take what a backend says of its own load: 0.0 is idle, 1.0 is full; only called where `header` is set."""
         return

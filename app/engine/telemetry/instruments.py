@@ -10,8 +10,9 @@ from app import __version__, compiled
 from app.domain.attempt import Attempt
 from app.domain.backend import Backend
 from app.domain.exchange import Exchange
-from app.domain.health import State
 from app.domain.metrics import Counter, Histogram, Metric, Reading, Samples, exposition
+from app.engine.dispatch import Dispatcher
+from app.engine.telemetry.readings import Lag, of_backends, of_loop, of_pools, of_state
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"})
 """The methods of RFC 9110 and 5789; any other is `other`, for a client may invent as many as it likes."""
@@ -26,20 +27,30 @@ class Instruments:
     Exchanges come in batches by `observe` and `refused`. What is known elsewhere is asked for at a scrape:
 
     Args:
-        backends: all of all pools.
+        dispatchers: one for each pool.
 
         limited: by limiter and dry run (`true` or `false`), how many requests found no token.
 
+        mirrored: by group, pool and outcome, how many copies there were.
+
         dropped: lines of the log that were never written.
+
+        state: what is shared.
+
+        lag: of the event loop; None where nobody looks.
     """
 
     def __init__(
         self,
         *,
-        backends: Callable[[], Iterable[Backend]],
+        dispatchers: Callable[[], Iterable[Dispatcher]],
         limited: Callable[[], Samples],
+        mirrored: Callable[[], Samples],
         dropped: Callable[[], int],
+        state: object = None,
+        lag: Lag | None = None,
     ) -> None:
+        self._dispatchers = dispatchers
         self.requests = Counter(
             "l7lb_requests_total", "Requests, by the status that the client got.", ("group", "method", "code")
         )
@@ -56,7 +67,7 @@ class Instruments:
         )
         self.attempts = Counter(
             "l7lb_backend_requests_total",
-            "Attempts, by the backend's status or by the error type of there being none.",
+            "Attempts, by the backend's status or by the error type of there being none; neither: not waited for.",
             ("pool", "backend", "code", "error"),
         )
         self.ttfb = Histogram(
@@ -81,18 +92,17 @@ class Instruments:
                 limited,
                 "counter",
             ),
+            *of_pools(dispatchers),
+            *of_backends(dispatchers),
             Reading(
-                "l7lb_backend_up",
-                "Whether its health is UP.",
-                ("pool", "backend"),
-                lambda: [((b.pool, b.id), b.health.state is State.UP) for b in backends()],
+                "l7lb_mirrored_total",
+                "Copies of requests: answered, failed; and full, too_long, incomplete, which were not made.",
+                ("group", "pool", "outcome"),
+                mirrored,
+                "counter",
             ),
-            Reading(
-                "l7lb_backend_in_flight",
-                "Requests being served.",
-                ("pool", "backend"),
-                lambda: [((b.pool, b.id), b.in_flight) for b in backends()],
-            ),
+            *of_state(state),
+            *of_loop(lag),
             Reading(
                 "l7lb_log_dropped_total", "Lines of the log never written.", (), lambda: [((), dropped())], "counter"
             ),
@@ -105,8 +115,12 @@ class Instruments:
         )
 
     def text(self) -> str:
-        """What a scrape gets."""
-        return exposition(self.all)
+        """What a scrape gets; of a backend that has left, the last one that has what was counted of it."""
+        text = exposition(self.all)
+        present = {(backend.pool, backend.id) for of in self._dispatchers() for backend in of.pool.backends}
+        for metric in (self.attempts, self.ttfb):
+            metric.keep(lambda labels: labels[:2] in present)
+        return text
 
     def observe(self, batch: Sequence[Exchange], wall: float) -> None:
         """Count finished exchanges."""

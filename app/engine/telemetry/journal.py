@@ -12,7 +12,7 @@ from app.domain.exchange import Exchange
 Observer = Callable[[Sequence[Exchange], float], None]
 """Called with a batch, and with what makes wall-clock time of an exchange's monotonic times when added to them."""
 
-BATCH = 64
+BATCH = 256
 TICK = 0.1
 """Seconds that a record waits at most."""
 

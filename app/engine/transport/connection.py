@@ -63,7 +63,7 @@ class Connection:
         "_chunks", "_drained", "_eof_ends", "_fed", "_head_only", "_headers", "_interim", "_owner", "_parser",
         "_paused", "_received", "_size", "_until", "_waiter", "_writable", "dated", "deadline", "done", "error",
         "fields", "fresh", "head_done", "idle_timeout", "listener", "loop", "reusable", "sized", "status",
-        "transport", "uploading",
+        "transport", "uploading", "write_timeout",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -81,11 +81,13 @@ class Connection:
         self.fresh = True
         self.done = True
         self.head_done = False
+        self._received = False
         self.uploading = False
         self.error: ProxyError | None = None
         self.deadline = inf
         self._until = inf
         self.idle_timeout = inf
+        self.write_timeout = inf
         self._chunks: list[bytes] = []
         self._headers: Fields = []
         self._head_only = False
@@ -164,7 +166,7 @@ class Connection:
             return
         self.transport.write(piece)
         if not self._writable:
-            deadline = now + self.idle_timeout
+            deadline = now + self.write_timeout
             self.deadline = deadline if deadline < self._until else self._until
             self._drained = self.loop.create_future()
             await self._drained
@@ -180,6 +182,7 @@ class Connection:
         """End the exchange from outside: whoever waits gets *error*, and the connection is cut."""
         if self.error is None:
             self.error = error
+            error.begun = self._received
         self.reusable = False
         self.transport.abort()
         self._wake()
@@ -268,6 +271,7 @@ class Connection:
                 self.error = ConnectionTerminated("the backend closed the connection in the middle of its head")
             else:
                 self.error = StaleConnection("the backend closed the connection without a response")
+            self.error.begun = self._received
         self._owner.forget(self)
         self._parser = _NOBODYS  # ours holds our methods: a cycle, which would wait for the collector
         self._wake()

@@ -17,6 +17,7 @@ from app.domain.errors import (
     NameNotResolved,
     ProxyError,
     TlsFailed,
+    TotalTimeout,
 )
 from app.engine.transport import trust
 from app.engine.transport.connection import Connection
@@ -40,7 +41,7 @@ class Connections:
     __slots__ = (
         "_addresses", "_host", "_idle", "_live", "_port", "_resolved", "_server_name", "_tls",
         "connect_timeout", "idle_timeout", "keep_alive", "max_header_bytes", "max_headers", "response_timeout",
-        "settings",
+        "settings", "write_timeout",
     )  # fmt: skip
 
     def __init__(self, backend: Backend, pool: PoolSettings, live: set[Connection]) -> None:
@@ -54,8 +55,9 @@ class Connections:
         self.settings = pool
         timeouts = pool.timeouts
         self.connect_timeout = timeouts.connect or None
-        self.response_timeout = timeouts.response or float("inf")
-        self.idle_timeout = timeouts.idle or float("inf")
+        self.response_timeout = min(timeouts.response or inf, timeouts.attempt or inf)
+        self.idle_timeout = timeouts.idle or inf
+        self.write_timeout = timeouts.write or inf
         self.keep_alive = timeouts.keep_alive
         self.max_header_bytes = pool.max_response_header_bytes
         self.max_headers = pool.max_response_headers
@@ -88,22 +90,29 @@ class Connections:
         if connection in self._idle:
             self._idle.remove(connection)
 
-    async def connect(self) -> Connection:
+    async def connect(self, until: float = inf) -> Connection:
         """A new connection.
 
         Raises:
+            TotalTimeout: it was not there at *until*, in monotonic seconds; nothing was sent.
+
             ConnectFailed: or one of its kind; nothing was sent.
         """
+        left = max(until - monotonic(), 0.0)
+        short = left < (self.connect_timeout or inf)
         try:
-            async with asyncio.timeout(self.connect_timeout):
+            async with asyncio.timeout(left if short else self.connect_timeout):
                 connection = await self._connect()
         except TimeoutError as fault:
+            if short:
+                raise TotalTimeout("the exchange took too long", sent=False) from fault
             self._ask_again()
             raise ConnectTimeout(f"no connection within {self.connect_timeout} s") from fault
         except ProxyError:
             self._ask_again()
             raise
         connection.idle_timeout = self.idle_timeout
+        connection.write_timeout = self.write_timeout
         self._live.add(connection)
         return connection
 

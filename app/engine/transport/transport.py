@@ -72,10 +72,10 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         attempt = request.attempt
         connections = request.connections
         connection = connections.take()
+        attempt.reused = connection is not None  # said anew: a driver may have had one that was stale
         if connection is None:
             connection = await self._connect(request, connections)
         else:
-            attempt.reused = True
             attempt.connected = attempt.started
         while True:
             request.connection = connection
@@ -111,12 +111,13 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
 
     async def _connect(self, request: UpstreamRequest, connections: Connections) -> Connection:
         """A new connection, unless the attempt is ended from outside meanwhile."""
-        task = request.connecting = self._loop.create_task(connections.connect())
+        task = request.connecting = self._loop.create_task(connections.connect(request.until))
         try:
             connection = await task
         except asyncio.CancelledError:
             if request.error is None:  # it is we who are cancelled
                 task.cancel()
+                task.add_done_callback(_unwanted)
                 raise
             raise request.error from None
         finally:
@@ -134,6 +135,12 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         now = monotonic()
         for connection in [c for c in self._live if c.deadline <= now]:
             connection.expire(now)
+
+
+def _unwanted(task: asyncio.Task[Connection]) -> None:
+    """Close a connection that was made in the moment in which nobody wanted it any more."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
 
 
 async def _upload(request: UpstreamRequest, connection: Connection, response_timeout: float) -> None:

@@ -7,9 +7,14 @@ import pytest
 from app.domain.attempt import Attempt
 from app.domain.backend import Backend
 from app.domain.strategies import STRATEGIES
+from settings.resilience import HealthSettings
 from tests.support.fleet import fleet, pool, strategy
 
-KINDS = [*STRATEGIES, *(f"{kind}|bounded=1.5" for kind in STRATEGIES if kind in ("maglev", "rendezvous", "ring_hash"))]
+KINDS = [
+    *STRATEGIES,
+    *(f"{kind}|bounded=1.5" for kind in ("maglev", "rendezvous", "ring_hash")),
+    *(f"priority|within={kind}" for kind in ("p2c", "peak_ewma", "rendezvous", "reported")),
+]
 SPREADING = [kind for kind in KINDS if kind != "first"]  # which is for standby, not for spreading
 
 every_strategy = pytest.mark.parametrize("kind", KINDS)
@@ -113,6 +118,16 @@ def test_follows_the_membership(kind: str) -> None:
     assert "a" in seen[2]
 
 
+@every_spreading
+def test_too_few_are_helped_by_panic(kind: str) -> None:
+    """One of four is UP: it could not bear what is meant for four, so that the others are used as well."""
+    backends = fleet(1, 1, 1, 1, health=HealthSettings(kind="tcp", fall=1))
+    for one in backends:
+        one.health.observe("" if one is backends[0] else "refused", 0.0)
+
+    assert set(picks(kind, backends, 400)) == set("abcd")
+
+
 @every_strategy
 def test_survives_having_nobody(kind: str) -> None:
     """All go, which the pool answers itself, and all come back."""
@@ -170,6 +185,20 @@ def test_may_be_told_of_attempts_whether_it_learns_or_not(kind: str) -> None:
         made.observe(attempt, 2.0)
 
     assert made.pick(backends[:1], b"", 2.0) is backends[0]
+
+
+@every_strategy
+def test_may_be_told_of_sticky_picks_and_loads_whether_it_goes_by_them_or_not(kind: str) -> None:
+    """Of the backends that are available, and of those that are not."""
+    backends = fleet(1, 1, 1)
+    made = strategy(kind)
+    made.follow(backends)
+    made.rebuild(backends[:2])
+    for backend in backends:
+        made.charge(backend)
+        made.report(backend, 0.5, 1.0)
+
+    assert {made.pick(backends[:2], b"%d" % i, float(i)) for i in range(100)} <= set(backends[:2])
 
 
 @every_strategy

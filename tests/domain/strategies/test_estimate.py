@@ -173,8 +173,12 @@ def test_an_estimate_is_never_better_nor_worse_than_all_that_was_seen(
 
 
 @every_kind
-def test_each_gets_a_little_however_bad(made: type[Made]) -> None:
-    """One pick in 64 is blind, and half of those are its: of 12 800, Binomial mean 100, sigma 10; 4 of them."""
+def test_each_is_tried_however_bad(made: type[Made]) -> None:
+    """After 150 picks of others, in 16 * 2 picks on average: 12 800 / 182 = 70 times.
+
+    The wait for the draw is geometric of mean 32: sigma of 70 of them is 32 * sqrt(70) = 268 picks, which is 1.5
+    trials; the bound is 5 of it.
+    """
     backends = fleet(1, 1)
     strategy = made(Decay(), rng=Random(7))
     strategy.rebuild(backends)
@@ -185,4 +189,69 @@ def test_each_gets_a_little_however_bad(made: type[Made]) -> None:
         tell(strategy, backends[1], 30.0, now)
         counted += strategy.pick(backends, b"", now) is backends[1]
 
-    assert 60 < counted < 140
+    assert 62 < counted < 78
+
+
+@every_kind
+def test_a_trial_waits_for_the_one_before(made: type[Made]) -> None:
+    """A backend that hangs holds one request, not one of every 182: in the 12.8 s it has not decayed far enough."""
+    good, hanging = backends = fleet(1, 1)
+    strategy = made(Decay(), rng=Random(7))
+    strategy.rebuild(backends)
+    tell(strategy, hanging, 1.0, 100.0)
+    for tick in range(12_800):
+        now = 100.0 + tick / 1000
+        tell(strategy, good, 0.01, now)
+        strategy.pick(backends, b"", now).in_flight += 1
+        good.in_flight = 0
+
+    assert hanging.in_flight == 1
+
+
+@every_kind
+def test_the_answer_to_a_trial_counts_alone(made: type[Made]) -> None:
+    """Whatever was known before, and however lately: one good answer, and the backend is as good as any."""
+    good, bad = backends = fleet(1, 1)
+    strategy = made(Decay(), rng=Random(7))
+    strategy.rebuild(backends)
+    tell(strategy, bad, 5.0, 100.0)
+    tell(strategy, good, 0.01, 100.0)
+    while strategy.pick(backends, b"", 100.0) is good:
+        pass
+
+    assert tell(strategy, bad, 0.01, 100.01) == pytest.approx(0.01)
+
+
+@every_kind
+def test_where_requests_are_rare_idleness_counts_by_picks(made: type[Made]) -> None:
+    """One a minute: by the clock it would be tried all the time. 100 picks make up a decay: ln(1 / 0.0125) * 100 = 438.
+
+    Nobody is drawn by chance here.
+    """
+    good, bad = backends = fleet(1, 1)
+    strategy = built(made, *backends)
+    strategy._turns.take([good])
+    assert strategy.pick(backends, b"", 0.0) is bad
+    tell(strategy, bad, 1.0, 1.0)
+    picks = []
+    for tick in range(1, 600):
+        tell(strategy, good, 0.01, 60.0 * tick)
+        picks.append(strategy.pick(backends, b"", 60.0 * tick + 1.0))
+
+    assert picks.index(bad) == pytest.approx(438, abs=15)
+
+
+@every_kind
+def test_of_loads_alike_the_quicker_is_taken(made: type[Made]) -> None:
+    """0.1 s with nothing to do and 0.01 s with nine to go come to the same: a queue is a guess, latency is not."""
+    quick, slow = backends = fleet(1, 1)
+    strategy = built(made, *backends)
+    tell(strategy, quick, 0.01, 100.0)
+    tell(strategy, slow, 0.1, 100.0)
+    quick.in_flight = 9
+
+    assert [strategy.pick(backends, b"", 100.0) for _ in range(9)] == [quick] * 9
+
+    quick.in_flight = 14
+
+    assert strategy.pick(backends, b"", 100.0) is slow

@@ -2,10 +2,12 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fleet import fleet, pool
+from tests.support.traffic import flow, shares, steadily
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), min_size=1, max_size=8))
@@ -42,3 +44,14 @@ def test_a_backend_back_from_load_has_no_arrears_of_ties() -> None:
     counts = Counter(chosen.pick(b"", (), 0.0).id for _ in range(30))
 
     assert {9, 10, 11} >= set(counts.values())
+
+
+def test_what_is_evened_out_is_in_flight_not_counts() -> None:
+    """Who is twice as fast gets twice as many (haproxy issue 1099), where there is enough in flight to go by.
+
+    Of 400 a second, 267 last 50 ms and 133 last 100 ms: 13.3 in flight at each, so that the ratio of counts is within
+    1 / 13.3 of 2.
+    """
+    served = shares(flow(pool(fleet(1, 1), "least_connections"), steadily({"a": 0.05, "b": 0.1}), rate=400, seconds=20))
+
+    assert served["a"] / served["b"] == pytest.approx(2, abs=0.16)

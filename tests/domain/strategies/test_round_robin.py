@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from app.domain.backend import Backend
 from app.domain.strategies.round_robin import BUDGET, cycle
-from tests.support.fleet import fleet, pool
+from tests.support.fleet import fleet, pool, strategy
 from tests.support.steps import steps
 
 
@@ -96,3 +96,62 @@ def test_the_budget_holds() -> None:
     """What is laid out, is so in at most BUDGET steps, unless all weigh the same."""
     assert len(cycle(fleet(1, BUDGET // 2 - 1))) == BUDGET // 2
     assert cycle(fleet(1, BUDGET // 2)) == []
+
+
+def test_a_sticky_pick_is_a_turn() -> None:
+    """Who was picked by a cookie lets its next turn go by, and only that."""
+    backends = fleet(1, 1, 1)
+    chosen = strategy("round_robin")
+    chosen.rebuild(backends)
+    chosen.charge(backends[1])
+
+    assert "".join(chosen.pick(backends, b"", 0.0).id for _ in range(8)) == "acabcabc"
+
+
+def test_many_sticky_picks_cost_one_turn() -> None:
+    """nginx's rule: who has the most clients that stay is not shut out to new ones."""
+    backends = fleet(5, 1, 1)
+    chosen = strategy("round_robin")
+    chosen.rebuild(backends)
+    for _ in range(100):
+        chosen.charge(backends[0])
+
+    assert "".join(chosen.pick(backends, b"", 0.0).id for _ in range(13)) == "abacaaaabacaa"
+
+
+def test_all_may_owe_a_turn() -> None:
+    """Each pays, and the next one is the first again."""
+    backends = fleet(1, 1, 1)
+    chosen = strategy("round_robin")
+    chosen.rebuild(backends)
+    for backend in backends:
+        chosen.charge(backend)
+
+    assert "".join(chosen.pick(backends, b"", 0.0).id for _ in range(6)) == "abcabc"
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 1, 1), (65535, 65534, 65533, 65532)], ids=["cycle", "queue"])
+def test_sticky_picks_even_out(weights: tuple[int, ...]) -> None:
+    """A sticky pick of the first for every three new ones: each gets a quarter of them all, one turn more or less."""
+    backends = fleet(*weights)
+    chosen = strategy("round_robin")
+    chosen.rebuild(backends)
+    counts: Counter[str] = Counter()
+    for _ in range(1000):
+        chosen.charge(backends[0])
+        counts["a"] += 1
+        counts.update(chosen.pick(backends, b"", 0.0).id for _ in range(3))
+
+    assert all(n == pytest.approx(1000, abs=2) for n in counts.values())
+
+
+def test_who_leaves_owes_nothing() -> None:
+    """It is not made to wait when it comes back."""
+    backends = fleet(1, 1)
+    chosen = strategy("round_robin")
+    chosen.rebuild(backends)
+    chosen.charge(backends[0])
+    chosen.rebuild(backends[1:])
+    chosen.rebuild(backends)
+
+    assert "".join(chosen.pick(backends, b"", 0.0).id for _ in range(4)) == "abab"

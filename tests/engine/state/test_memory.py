@@ -1,61 +1,15 @@
-"""What every kind of state does, and what the one in memory does besides."""
+"""What the state in memory does besides what every kind does."""
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.bucket import FixedWindow, Rule, TokenBucket
-from app.engine.state import STATES, State
 from app.engine.state.memory import Buckets
 from settings.units import Rate
 
 
 def rule(burst: int = 2, *, max_keys: int = 100_000) -> Rule:
     return TokenBucket("default", Rate(burst, 10.0), burst, max_keys=max_keys)
-
-
-every_kind = pytest.mark.parametrize("kind", STATES)
-
-
-def spend(state: State, times: int, name: str = "default", key: str = "a", now: float = 5.0) -> list[bool]:
-    return [state.take(name, key, rule(), now).allowed for _ in range(times)]
-
-
-@every_kind
-def test_each_key_has_its_own_bucket(kind: str) -> None:
-    """One client's spending is not another's."""
-    state = STATES[kind]()
-
-    assert spend(state, 3, key="a") == [True, True, False]
-    assert spend(state, 3, key="b") == [True, True, False]
-
-
-@every_kind
-def test_each_limiter_has_its_own_buckets(kind: str) -> None:
-    """The same key at another limiter is another bucket; the same limiter is one, however often it is named."""
-    state = STATES[kind]()
-
-    assert spend(state, 3, name="x") == [True, True, False]
-    assert spend(state, 3, name="y") == [True, True, False]
-    assert spend(state, 1, name="x") == [False]
-
-
-@every_kind
-def test_a_bucket_refills(kind: str) -> None:
-    """One token an interval."""
-    state = STATES[kind]()
-    spend(state, 3)
-
-    assert spend(state, 2, now=10.0) == [True, False]
-
-
-def test_a_reload_keeps_the_buckets_of_a_rule_that_did_not_change() -> None:
-    """A new rule object of the same rate goes on; another rate begins with full buckets."""
-    state = STATES["memory"]()
-    spend(state, 2)
-
-    assert spend(state, 1) == [False]
-    assert state.take("default", "a", rule(7), 5.0).remaining == 6
 
 
 def test_the_table_is_bounded_whatever_keys_arrive() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -195,7 +196,8 @@ async def test_a_full_pipe_holds_nobody_up(pipe: Pipe, monkeypatch: pytest.Monke
     assert 0 < dropped < 120 * 64
     waiting = log._queued - log._handled
     assert waiting < module._MAX_WAITING + 64 * LONGEST
-    await log.stop()  # the thread is stuck in a write
+    until(lambda: select.select([pipe[0]], [], [], 0)[0], "the thread to write")
+    await log.stop()  # it is stuck in a write
 
     os.set_blocking(pipe[0], False)
     text = b""

@@ -1,14 +1,29 @@
 """What a scrape says after a batch of exchanges."""
 
+import re
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+
+import pytest
+
 from app.domain.attempt import Attempt
 from app.domain.backend import Backend
+from app.domain.breaker import REASONS
 from app.domain.errors import BadRequest, ConnectFailed, HeadTimeout, NoRoute, ProxyError
 from app.domain.exchange import Exchange
 from app.domain.health import State
+from app.domain.pool import Pool
+from app.engine.dispatch import Dispatcher
 from app.engine.telemetry.instruments import Instruments
-from settings.pools import BackendSettings
+from app.engine.telemetry.readings import RETRIES, Lag
+from settings.pools import BackendSettings, PoolSettings
 from settings.resilience import HealthSettings
+from tests.support.answers import answer
 from tests.support.exposition import parse
+from tests.support.fleet import strategy
+
+ROOT = Path(__file__).parents[3]
 
 
 def backend(name: str) -> Backend:
@@ -28,9 +43,20 @@ def attempt(to: Backend, status: int, error: ProxyError | None = None) -> Attemp
     return made
 
 
-def instruments(*backends: Backend) -> Instruments:
-    limited = [(("default", "false"), 3), (("trial", "true"), 5)]
-    return Instruments(backends=lambda: backends, limited=lambda: limited, dropped=lambda: 7)
+def dispatcher(*backends: Backend) -> Dispatcher:
+    pool = Pool("api", PoolSettings(max_in_flight=9), strategy("round_robin"), backends)
+    return Dispatcher(pool, rng=Random(7), clock=lambda: 100.0)
+
+
+def instruments(*backends: Backend, lag: Lag | None = None, of: Dispatcher | None = None) -> Instruments:
+    one = of or dispatcher(*backends)
+    return Instruments(
+        dispatchers=lambda: [one],
+        limited=lambda: [(("default", "false"), 3), (("trial", "true"), 5)],
+        mirrored=lambda: [(("web", "shadow", "full"), 4)],
+        dropped=lambda: 7,
+        lag=lag,
+    )
 
 
 def scraped(of: Instruments) -> dict[str, float]:
@@ -102,21 +128,117 @@ def test_what_the_edge_refused_is_counted() -> None:
 
 
 def test_what_others_know_is_read_at_the_scrape() -> None:
-    """Health, requests in flight, limiters, the log's losses."""
+    """Health, requests in flight, limiters, copies, the log's losses."""
     up, down = backend("b1"), backend("b2")
     metrics = instruments(up, down)
-    up.in_flight, down.health.state = 4, State.DOWN
+    up.in_flight, up.weight, down.health.state, down.draining = 4, 3, State.DOWN, True
 
     found = scraped(metrics)
 
     assert (found["l7lb_backend_up api b1"], found["l7lb_backend_up api b2"]) == (1, 0)
     assert (found["l7lb_backend_in_flight api b1"], found["l7lb_backend_in_flight api b2"]) == (4, 0)
     assert (found["l7lb_rate_limited_total default false"], found["l7lb_rate_limited_total trial true"]) == (3, 5)
+    assert (found["l7lb_backend_weight api b1"], found["l7lb_backend_weight api b2"]) == (3, 1)
+    assert (found["l7lb_backend_draining api b1"], found["l7lb_backend_draining api b2"]) == (0, 1)
+    assert found["l7lb_mirrored_total web shadow full"] == 4
     assert found["l7lb_log_dropped_total"] == 7
 
 
+def test_the_state_of_a_pool_is_read_at_the_scrape() -> None:
+    """What is in flight and what waits, the limit as it is now, and panic as long as there is one."""
+    one = dispatcher(backend("b1"), backend("b2"), backend("b3"))
+    metrics = instruments(of=one)
+    assert scraped(metrics)["l7lb_pool_limit api"] == 9
+
+    one.waiting, one.refused, one.pool.in_flight, one.pool.limit = 2, 5, 7, 8
+    for lost in one.pool.backends[:2]:
+        lost.health.state = State.DOWN
+    one.pool.refresh()
+    found = scraped(metrics)
+
+    assert {name: number for name, number in found.items() if name.startswith("l7lb_pool_")} == {
+        "l7lb_pool_in_flight api": 7,
+        "l7lb_pool_limit api": 8,
+        "l7lb_pool_waiting api": 2,
+        "l7lb_pool_refused_total api": 5,
+        "l7lb_pool_panic api": 1,
+        "l7lb_pool_panics_total api": 1,
+    }
+
+    for back in one.pool.backends:
+        back.health.state = State.UP
+    one.pool.refresh()
+
+    assert (scraped(metrics)["l7lb_pool_panic api"], scraped(metrics)["l7lb_pool_panics_total api"]) == (0, 1)
+
+
+def test_breakers_are_seen_traefik_3590() -> None:
+    """Their state, and every reason from the first scrape on, so that the first ejection is a rise."""
+    one = dispatcher(backend("b1"), backend("b2"))
+    metrics, failing = instruments(of=one), one.pool.backends[0]
+    quiet = {f"l7lb_backend_ejections_total api b{n} {reason}": 0 for n in (1, 2) for reason in REASONS}
+    before = scraped(metrics)
+
+    for _ in range(5):
+        one.pool.observe(answer(failing, 100.0, 503), 100.0)
+    ejected = scraped(metrics)
+    one.pool.pick(b"", (), 200.0)
+
+    assert quiet == {name: number for name, number in before.items() if name.startswith("l7lb_backend_ejections_")}
+    assert [before[f"l7lb_backend_breaker api b{n}"] for n in (1, 2)] == [0, 0]
+    assert [ejected[f"l7lb_backend_breaker api b{n}"] for n in (1, 2)] == [2, 0]
+    assert ejected["l7lb_backend_ejections_total api b1 consecutive_failures"] == 1
+    assert scraped(metrics)["l7lb_backend_breaker api b1"] == 1
+
+
+def test_what_followed_a_failure_is_counted() -> None:
+    """Every word of the policy has its series, but for what was not the backend's failure."""
+    one = dispatcher(backend("b1"))
+    one.retries.update(retried=3, budget=2, failure=9)
+
+    found = scraped(instruments(of=one))
+
+    words = {word: found[f"l7lb_retries_total api {word}"] for word in RETRIES}
+    assert words == dict.fromkeys(RETRIES, 0) | {"retried": 3, "budget": 2}
+    assert {"retried", "hedged", "attempts", "method", "body", "retry_after", "deadline", "budget"} <= set(words)
+    assert "l7lb_retries_total api failure" not in found
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_the_lag_of_the_loop_is_told_where_somebody_looks(looks: bool) -> None:
+    """Nobody is told of a lag of 0 that was never measured."""
+    found = scraped(instruments(lag=SimpleNamespace(seconds=0.25, refused=6) if looks else None))
+
+    assert found.get("l7lb_loop_lag_seconds") == (0.25 if looks else None)
+    assert found.get("l7lb_shed_total") == (6 if looks else None)
+
+
+def test_a_backend_that_left_is_gone_from_the_second_scrape_on() -> None:
+    """The first has the last that was counted; a late record of it is told once, too. The others keep their counts."""
+    one = dispatcher(backend("b1"), backend("b2"))
+    metrics, (stays, leaves) = instruments(of=one), one.pool.backends
+    served = exchange(200)
+    served.attempts = [attempt(stays, 200), attempt(leaves, 200)]
+    metrics.observe([served], 0.0)
+    assert "l7lb_backend_ttfb_seconds_count api b2" in scraped(metrics)
+
+    one.pool.remove(leaves)
+    for _ in range(2):
+        first, second = scraped(metrics), scraped(metrics)
+
+        told = {name for name in first if " api b2" in name}
+        assert {"l7lb_backend_requests_total api b2 200 ", "l7lb_backend_ttfb_seconds_count api b2"} <= told
+        assert {name.split()[0] for name in told if not name.startswith("l7lb_backend_ttfb_seconds_")} == {
+            "l7lb_backend_requests_total"
+        }
+        assert [name for name in second if " api b2" in name] == []
+        metrics.observe([served], 0.0)
+
+    assert scraped(metrics)["l7lb_backend_requests_total api b1 200 "] == 3
+
+
 def test_every_metric_is_in_the_list_under_a_name_that_says_its_unit() -> None:
-    """Counters end in _total, histograms in _seconds; all have a help text."""
+    """Counters end in _total, histograms in _seconds, as do gauges of time; all have a help text."""
     metrics = instruments()
 
     families = parse(metrics.text())
@@ -126,4 +248,12 @@ def test_every_metric_is_in_the_list_under_a_name_that_says_its_unit() -> None:
         assert name.startswith("l7lb_")
         assert family.help_text.endswith(".")
         assert name.endswith("_total") == (family.kind == "counter")
-        assert name.endswith("_seconds") == (family.kind == "histogram")
+        assert family.kind == "gauge" or name.endswith("_seconds") == (family.kind == "histogram")
+
+
+def test_the_pages_name_no_metric_that_is_not_there() -> None:
+    """A page that promises another is out of date."""
+    named = {name for page in (ROOT / "docs").glob("*.md") for name in re.findall(r"\bl7lb_[a-z_]+", page.read_text())}
+
+    assert "l7lb_retries_total" in named
+    assert named <= {metric.name for metric in instruments().all}

@@ -202,7 +202,7 @@ async def test_a_broken_chunk_in_the_middle() -> None:
     ],
 )
 async def test_the_backend_closes_too_early(came: bytes, error: type[ProxyError]) -> None:
-    """How far it had got decides whether another attempt is safe."""
+    """How far it had got decides whether another attempt may follow."""
     peer = Peer().start()
     if came:
         peer.connection.data_received(came)
@@ -211,6 +211,8 @@ async def test_the_backend_closes_too_early(came: bytes, error: type[ProxyError]
     peer.connection.connection_lost(None)
 
     assert await error_of(peer) is error
+    assert peer.connection.error is not None
+    assert peer.connection.error.begun is bool(came)
 
 
 @pytest.mark.parametrize("extra", [b"H", b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison", b"garbage"])
@@ -254,6 +256,7 @@ async def test_a_response_before_the_request_is_whole() -> None:
     [
         (b"", False, inf, ResponseTimeout),
         (b"", True, inf, ResponseIdle),
+        (b"HTTP/1.1 2", False, inf, ResponseTimeout),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", False, inf, ResponseIdle),
         (b"", False, 20.0, TotalTimeout),
     ],
@@ -266,6 +269,8 @@ async def test_deadlines(came: bytes, uploading: bool, until: float, error: type
     peer.connection.expire(20.0)
 
     assert await error_of(peer) is error
+    assert peer.connection.error is not None
+    assert peer.connection.error.begun is bool(came)
 
 
 async def test_an_idle_connection_expires_quietly() -> None:
@@ -306,9 +311,9 @@ async def test_a_backend_that_is_quicker_than_the_client_is_paused() -> None:
 
 
 async def test_a_client_that_is_quicker_than_the_backend_waits() -> None:
-    """Until the backend has read, on the idle clock."""
+    """Until the backend has read, on the write clock."""
     peer = Peer().start(uploading=True)
-    peer.connection.idle_timeout = 60.0
+    peer.connection.write_timeout = 60.0
     peer.connection.pause_writing()
     writing = asyncio.ensure_future(peer.connection.write(b"piece", 5.0))
     await asyncio.sleep(0)

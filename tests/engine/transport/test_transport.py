@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from time import monotonic
@@ -23,6 +23,7 @@ from app.domain.errors import (
     ResponseTimeout,
     StaleConnection,
     TlsFailed,
+    TotalTimeout,
 )
 from app.domain.pool import Pool
 from app.domain.strategies import STRATEGIES
@@ -169,18 +170,36 @@ async def test_a_name_without_an_address(line: Callable[..., Line]) -> None:
         await line("http://nothing.invalid:80").get()
 
 
-async def test_a_connection_that_is_not_made_in_time(line: Callable[..., Line]) -> None:
-    """A full accept queue drops the handshake."""
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """A URL where nobody answers: a full accept queue drops the handshake."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         port = full.getsockname()[1]
         queue = [socket.create_connection(("127.0.0.1", port), 0.2)]
         with contextlib.suppress(TimeoutError):
             while True:
                 queue.append(socket.create_connection(("127.0.0.1", port), 0.2))
-        with pytest.raises(ConnectTimeout):
-            await line(f"http://127.0.0.1:{port}", timeouts={"connect": "100ms"}).get()
+        yield f"http://127.0.0.1:{port}"
         for each in queue:
             each.close()
+
+
+async def test_a_connection_that_is_not_made_in_time(line: Callable[..., Line], deaf: str) -> None:
+    """By its own time-out."""
+    with pytest.raises(ConnectTimeout):
+        await line(deaf, timeouts={"connect": "100ms"}).get()
+
+
+async def test_a_connection_that_outlasts_the_exchange(line: Callable[..., Line], deaf: str) -> None:
+    """Nothing was sent, and there is no time to try another."""
+    waiting = line(deaf, timeouts={"connect": "1h"})
+    request = waiting.request()
+    request.until = monotonic() + 0.1
+
+    with pytest.raises(TotalTimeout) as caught:
+        await waiting.get(request)
+
+    assert not caught.value.sent
 
 
 async def test_no_response_in_time(line: Callable[..., Line]) -> None:
@@ -201,10 +220,27 @@ async def test_the_client_leaves(line: Callable[..., Line], phase: str) -> None:
         attempt = asyncio.ensure_future(here.get(request))
         while not (request.connecting if phase == "connecting" else backend.requests):
             await asyncio.sleep(0)
-        request.client_gone()
+        request.fail(ClientGone())
 
         with pytest.raises(ClientGone):
             await attempt
+
+
+async def test_a_client_that_leaves_late_takes_nobody_with_it(line: Callable[..., Line]) -> None:
+    """The response was whole, and the next request is on the connection already: that one is not to be failed."""
+    gate = Gate()
+    with Backend(read_head, send(reply(b"first")), read_head, pause(gate), send(reply(b"second"))) as backend:
+        here = line(backend)
+        first = here.request()
+        await here.get(first)
+        second = asyncio.ensure_future(here.get())
+        while len(backend.requests) < 2:
+            await asyncio.sleep(0.001)
+        first.fail(ClientGone())
+        gate.open()
+
+        assert await second == (200, b"second")
+        assert len(backend.connections) == 1
 
 
 async def test_an_attempt_that_is_cancelled_leaves_nothing_behind(line: Callable[..., Line]) -> None:

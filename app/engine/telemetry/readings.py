@@ -1,0 +1,135 @@
+"""What pools, their backends and the event loop know of themselves, and a scrape asks them for.
+
+All labels are names of the settings and words of ours, so there are as many series as that makes. All are there from
+the first scrape on: of one that began with its first event nobody would see that it rose. A backend that leaves takes
+its own along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol, get_args
+
+from app.domain.breaker import CLOSED, HALF_OPEN, OPEN, REASONS
+from app.domain.health import State
+from app.domain.metrics import Reading
+from app.domain.retry import Why
+
+if TYPE_CHECKING:
+    from app.domain.backend import Backend
+    from app.domain.metrics import Samples
+    from app.engine.dispatch import Dispatcher
+
+RETRIES = ("retried", *(why for why in get_args(Why) if why != "failure"), "hedged")
+"""What followed an attempt that failed: another, or why there was none. `failure` is left out, which was not the
+backend's, so that there was nothing to try again. A hedge, or the lack of `budget` for one, is counted as well."""
+
+BREAKER = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
+
+_POOL = ("pool",)
+_BACKEND = ("pool", "backend")
+
+
+class Lag(Protocol):
+    """How late the event loop is, in *seconds*, and how many requests were *refused* for that."""
+
+    seconds: float
+    refused: int
+
+
+def of_pools(dispatchers: Callable[[], Iterable[Dispatcher]]) -> tuple[Reading, ...]:
+    """The readings of each pool."""
+
+    def each(value: Callable[[Dispatcher], float]) -> Callable[[], Samples]:
+        return lambda: [((of.pool.name,), value(of)) for of in dispatchers()]
+
+    return (
+        Reading(
+            "l7lb_pool_in_flight", "Requests being served by its backends.", _POOL, each(lambda of: of.pool.in_flight)
+        ),
+        Reading("l7lb_pool_limit", "Most of these; 0 is without limit.", _POOL, each(lambda of: of.pool.limit)),
+        Reading("l7lb_pool_waiting", "Requests in its queue.", _POOL, each(lambda of: of.waiting)),
+        Reading(
+            "l7lb_pool_refused_total",
+            "Requests that found its queue full, or waited there in vain.",
+            _POOL,
+            each(lambda of: of.refused),
+            "counter",
+        ),
+        Reading(
+            "l7lb_pool_panic",
+            "Whether so few backends are available that the others are used, too.",
+            _POOL,
+            each(lambda of: of.pool.panic),
+        ),
+        Reading("l7lb_pool_panics_total", "How often that began.", _POOL, each(lambda of: of.pool.panics), "counter"),
+        Reading(
+            "l7lb_retries_total",
+            "Failed attempts by what followed: retried, or why not; and hedged, a second beside a slow one.",
+            (*_POOL, "outcome"),
+            lambda: [((of.pool.name, word), of.retries[word]) for of in dispatchers() for word in RETRIES],
+            "counter",
+        ),
+    )
+
+
+def of_backends(dispatchers: Callable[[], Iterable[Dispatcher]]) -> tuple[Reading, ...]:
+    """The readings of each backend of each pool."""
+
+    def backends() -> Iterable[Backend]:
+        return (backend for of in dispatchers() for backend in of.pool.backends)
+
+    def each(value: Callable[[Backend], float]) -> Callable[[], Samples]:
+        return lambda: [((of.pool, of.id), value(of)) for of in backends()]
+
+    return (
+        Reading("l7lb_backend_up", "Whether its health is UP.", _BACKEND, each(lambda of: of.health.state is State.UP)),
+        Reading("l7lb_backend_draining", "Whether it takes nothing new.", _BACKEND, each(lambda of: of.draining)),
+        Reading("l7lb_backend_weight", "Share of the traffic beside the others.", _BACKEND, each(lambda of: of.weight)),
+        Reading("l7lb_backend_in_flight", "Requests being served.", _BACKEND, each(lambda of: of.in_flight)),
+        Reading(
+            "l7lb_backend_breaker",
+            "Its breaker: 0 is closed, 1 half-open, 2 open, which is ejected.",
+            _BACKEND,
+            each(lambda of: BREAKER[of.breaker.state]),
+        ),
+        Reading(
+            "l7lb_backend_ejections_total",
+            "How often it was ejected, by reason.",
+            (*_BACKEND, "reason"),
+            lambda: [((of.pool, of.id, why), of.breaker.ejections.get(why, 0)) for of in backends() for why in REASONS],
+            "counter",
+        ),
+    )
+
+
+def of_loop(lag: Lag | None) -> tuple[Reading, ...]:
+    """The readings of the event loop; nothing of it is known where nobody looks."""
+
+    def its(value: Callable[[Lag], float]) -> Callable[[], Samples]:
+        return lambda: [] if lag is None else [((), value(lag))]
+
+    return (
+        Reading(
+            "l7lb_loop_lag_seconds",
+            "How late the event loop was at the last look; known where edge.max_loop_lag is set.",
+            (),
+            its(lambda lag: lag.seconds),
+        ),
+        Reading(
+            "l7lb_shed_total", "Requests refused because it was late.", (), its(lambda lag: lag.refused), "counter"
+        ),
+    )
+
+
+def of_state(state: object) -> tuple[Reading, ...]:
+    """The readings of what is shared; each only of a kind that has it: memory is never away."""
+
+    def its(name: str) -> Callable[[], Samples]:
+        return lambda: [((), getattr(state, name))] if hasattr(state, name) else []
+
+    return (
+        Reading("l7lb_state_away", "Whether it cannot be reached.", (), its("away")),
+        Reading("l7lb_state_outages_total", "How often it went away.", (), its("outages"), "counter"),
+        Reading("l7lb_state_alone_total", "Rate limits that were decided without it.", (), its("alone"), "counter"),
+    )

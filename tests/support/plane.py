@@ -1,0 +1,64 @@
+"""A control plane without a socket, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+
+from app.admin.control import Control
+from app.admin.routes import routes
+from app.domain.routing import RouteTable
+from app.engine.topology import Topology
+from settings import Settings
+
+TOKEN = "correct horse".replace(" ", "-")
+BEARER = {"authorization": f"Bearer {TOKEN}"}
+
+
+def settings(**given: Any) -> Settings:
+    """Three groups, and a pool of two backends that nobody probes."""
+    return Settings(
+        pools={"a": {"backends": ["http://h:1", "http://h:2|weight=0|id=idle"], "health": {"kind": "none"}}},
+        groups={
+            "api": {"path": "/api", "pool": "a"},
+            "all": {"respond": {"status": 204}},
+            "api2": {"path": "/api", "pool": "a"},
+        },
+        **given,
+    )
+
+
+class Plane:
+    """A control plane over real parts, without a socket."""
+
+    def __init__(self, **given: Any) -> None:
+        said = settings(**given)
+        topology = Topology()
+        topology.apply(said)
+        self.ready = (True, {"a": {"available": 1, "backends": 2}})
+        self.control = Control(
+            settings=said,
+            topology=topology,
+            route_table=RouteTable.build(said.groups),
+            metrics_text=lambda: "# TYPE up gauge\nup 1\n",
+            ready=lambda: self.ready,
+        )
+
+    async def ask(
+        self, path: str, method: str = "GET", headers: Any = None, content: bytes | None = None
+    ) -> httpx.Response:
+        """One request."""
+        transport = httpx.ASGITransport(Starlette(routes=routes(self.control)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://lb") as client:
+            return await client.request(method, path, headers=headers, content=content)
+
+
+def problem(response: httpx.Response) -> dict[str, Any]:
+    """The problem details of *response*, which says the same status in both places."""
+    assert response.headers["content-type"] == "application/problem+json"
+    found: dict[str, Any] = response.json()
+    assert found["status"] == response.status_code
+    assert {"type", "title", "detail"} <= set(found)
+    return found
