@@ -27,6 +27,7 @@ def pool(state: Pool, now: float) -> dict[str, Any]:
         "in_flight": state.in_flight,
         "limit": state.limit,
         "backends": [backend(one, now) for one in state.backends],
+        "leaving": [backend(one, now) for one in state.leaving],
     }
 
 

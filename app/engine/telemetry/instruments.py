@@ -117,7 +117,8 @@ class Instruments:
     def text(self) -> str:
         """What a scrape gets; of a backend that has left, the last one that has what was counted of it."""
         text = exposition(self.all)
-        present = {(backend.pool, backend.id) for of in self._dispatchers() for backend in of.pool.backends}
+        pools = [of.pool for of in self._dispatchers()]
+        present = {(pool.name, backend.id) for pool in pools for backend in (*pool.backends, *pool.leaving)}
         for metric in (self.attempts, self.ttfb):
             metric.keep(lambda labels: labels[:2] in present)
         return text
