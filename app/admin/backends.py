@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from math import inf
 from time import monotonic
+from typing import Self
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -30,6 +32,14 @@ class BackendChange(Frozen):
 
     weight: int = Field(default=1, ge=0, le=65535)
     draining: bool = False
+    deadline: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Seconds: how long a backend that is draining keeps the clients that a cookie keeps at it; for ever when null."""
+
+    @model_validator(mode="after")
+    def _of_a_drain(self) -> Self:
+        if self.deadline is not None and not self.draining:
+            raise ValueError("a deadline is for draining: say both")
+        return self
 
 
 class Backends:
@@ -78,8 +88,10 @@ class Backends:
             raise Refusal(status, detail, errors=wrong) from None
         if "weight" in change.model_fields_set:
             pool.weigh(backend, change.weight)
-        if "draining" in change.model_fields_set:
-            (pool.drain if change.draining else pool.undrain)(backend)
+        if change.draining:
+            pool.drain(backend, inf if change.deadline is None else self._clock() + change.deadline)
+        elif "draining" in change.model_fields_set:
+            pool.undrain(backend)
         draining = ", draining" if backend.draining else ""
         _log.info("pool %s: backend %s now has weight %d%s", pool.name, backend.id, backend.weight, draining)
         return self._show(backend)

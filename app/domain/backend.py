@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from math import inf
 from urllib.parse import urlsplit
 
 from app.domain.breaker import OPEN, Breaker
@@ -46,6 +47,8 @@ class Backend:
 
         draining: finishes what it has, takes nothing new.
 
+        let_go: monotonic seconds, from when on it keeps no client either that a cookie keeps at it, while it drains.
+
         leaving: its pool has it no more: it finishes what it has, and takes nothing new from anybody.
 
         health: what its probes say.
@@ -54,8 +57,8 @@ class Backend:
     """
 
     __slots__ = (
-        "authority", "breaker", "draining", "entered", "health", "host", "id", "in_flight", "leaving", "level",
-        "max_in_flight", "pool", "port", "scheme", "share", "spec", "weight",
+        "authority", "breaker", "draining", "entered", "health", "host", "id", "in_flight", "leaving", "let_go",
+        "level", "max_in_flight", "pool", "port", "scheme", "share", "spec", "weight",
     )  # fmt: skip
 
     def __init__(self, pool: str, spec: BackendSettings, health: HealthSettings) -> None:
@@ -71,6 +74,7 @@ class Backend:
         self.in_flight = 0
         self.entered: float | None = None
         self.draining = False
+        self.let_go = inf
         self.leaving = False
         self.health = Health(health)
         self.breaker = Breaker(_UNSAID)
@@ -104,12 +108,12 @@ class Backend:
         """Whether it has room for another request; what a half-open breaker lets through means nothing in a panic."""
         return not self.full and (panic or self.breaker.admits)
 
-    def keeps(self, draining: bool) -> bool:
+    def keeps(self, draining: bool, now: float) -> bool:
         """Whether a client that a cookie keeps at it may stay: not where it fails, not even in a panic.
 
-        *draining* says whether one that is draining keeps its clients.
+        *draining* says whether one that is draining keeps its clients, which it does until it lets them go.
         """
-        fit = draining and self.health.state is State.UP if self.draining else self.available
+        fit = draining and now < self.let_go and self.health.state is State.UP if self.draining else self.available
         return fit and not self.leaving and self.admits(False)
 
     @property

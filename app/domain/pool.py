@@ -171,9 +171,10 @@ class Pool:
             self.tell("back: closed, for its probes pass", backend)
         self.refresh()
 
-    def drain(self, backend: Backend) -> None:
-        """Have it finish what it has; it takes nothing new, but from clients that a cookie keeps at it."""
+    def drain(self, backend: Backend, until: float = inf) -> None:
+        """Have it finish what it has; nothing new, but of clients that a cookie keeps at it, *until* then."""
         backend.draining = True
+        backend.let_go = until
         self.refresh()
 
     def undrain(self, backend: Backend) -> None:
@@ -241,7 +242,7 @@ class Pool:
         """Pick where there is something to heed."""
         if self._heir is not None:
             return self._heir.pick(key, tried, now, stuck)
-        if stuck is not None and (stuck in tried or not stuck.keeps(self.settings.sticky.draining)):
+        if stuck is not None and (stuck in tried or not stuck.keeps(self.settings.sticky.draining, now)):
             stuck = None
         if stuck is None and not self.available:
             raise NoBackend(f"pool {self.name}: {absences(self.backends, now)}", retry_after=self.back_in(now))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from math import inf
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -74,6 +76,15 @@ async def test_a_weight(plane: Plane, weight: int, absence: str) -> None:
     assert (other["weight"], other["draining"]) == (weight, True)
 
 
+async def test_a_drain_with_a_deadline(plane: Plane) -> None:
+    """Seconds from now, after which no cookie keeps a client there; said without one, there is none any more."""
+    (backend, *_) = plane.control.topology.pools["a"].backends
+    for said, seconds in (({"draining": True, "deadline": 60}, 60.0), ({"draining": True}, inf)):
+        before = monotonic()
+        assert (await patch(plane, said)).status_code == 200
+        assert before + seconds <= backend.let_go <= monotonic() + seconds
+
+
 async def test_both_at_once_and_nothing(plane: Plane) -> None:
     found = (await patch(plane, {"weight": 7, "draining": True})).json()
 
@@ -85,6 +96,7 @@ WRONG = [
     (422, {"weight": -1}, "weight"), (422, {"weight": 65536}, "weight"), (422, {"weight": "2"}, "weight"),
     (422, {"weight": 1.5}, "weight"), (422, {"weight": True}, "weight"), (422, {"weight": None}, "weight"),
     (422, {"draining": "yes"}, "draining"), (422, {"draining": None}, "draining"), (422, {"drain": True}, "drain"),
+    (422, {"deadline": 5}, ""), (422, {"draining": True, "deadline": -1}, "deadline"),
     (422, {"weight": 2, "id": "b"}, "id"), (422, [], ""), (422, "x", ""), (422, None, ""),
     (400, b"", ""), (400, b"{", ""), (422, b'{"weight": NaN}', "weight"), (400, b"\xff", ""), (400, b"[" * LONGEST, ""),
     (413, b" " * LONGEST + b"{}", None),

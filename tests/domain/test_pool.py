@@ -672,6 +672,19 @@ def test_draining_ones_keep_their_clients_if_asked(kept: bool) -> None:
         chosen.pick(b"", (), 2.0, a)
 
 
+def test_a_draining_one_keeps_its_clients_until_it_lets_them_go() -> None:
+    """And keeps them again when it is back."""
+    chosen = probed("uu", sticky={"enabled": True, "keys": "0123456789abcdef"})
+    a, b = chosen.backends
+    chosen.drain(a, 10.0)
+
+    assert [chosen.pick(b"", (), now, a) for now in (9.9, 10.0)] == [a, b]
+
+    chosen.undrain(a)
+
+    assert chosen.pick(b"", (), 11.0, a) is a
+
+
 def test_a_draining_one_that_fails_is_ejected_from_its_clients() -> None:
     """Whatever the cap, for no traffic is missed; a half-open one finds out with three of them."""
     chosen = probed("uu")
