@@ -24,6 +24,8 @@ from settings.telemetry import ForwardedSettings
 from tests.support.fleet import fleet, pool
 from tests.support.virtual import virtual
 
+pytestmark = pytest.mark.uncompiled  # compiled, it takes nothing in place of its client; tests/e2e has it there
+
 
 class Edge:
     """The client's connection."""

@@ -15,6 +15,7 @@ from app.domain.headers import Fields
 from app.domain.split import Sides
 from app.engine.asgi import Message, Receive, Scope, Send
 from app.groups.traffic import Fallback, Split
+from tests.support.fleet import backend
 
 POST = [(b"content-length", b"5")]
 
@@ -35,7 +36,7 @@ class To:
         self.served += 1
         exchange.bytes_in += self._read
         if self._tried:
-            exchange.attempts.append(Attempt(None, 1.0))  # type: ignore[arg-type]
+            exchange.attempts.append(Attempt(backend(), 1.0))
         if self._error is not None:
             raise self._error
         await send({"type": "http.response.start", "status": 200, "headers": []})

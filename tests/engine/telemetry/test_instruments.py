@@ -251,6 +251,7 @@ def test_every_metric_is_in_the_list_under_a_name_that_says_its_unit() -> None:
         assert family.kind == "gauge" or name.endswith("_seconds") == (family.kind == "histogram")
 
 
+@pytest.mark.uncompiled  # there are no pages beside the wheel
 def test_the_pages_name_no_metric_that_is_not_there() -> None:
     """A page that promises another is out of date."""
     named = {name for page in (ROOT / "docs").glob("*.md") for name in re.findall(r"\bl7lb_[a-z_]+", page.read_text())}
