@@ -76,9 +76,10 @@ def test_one_failure_is_no_fall_and_one_pass_no_rise() -> None:
         return reply(b"", status="200 OK" if mark == "+" else "500 No")
 
     with Backend(answers(answer)) as backend:
-        settings = {"LB_ROUTES": "/=main", **pool("main", backend, **QUICK, health__fall=3)}
+        patient = {**QUICK, "health__interval": "500ms", "health__timeout": "500ms"}  # a stall is no third bad answer
+        settings = {"LB_ROUTES": "/=main", **pool("main", backend, **patient, health__fall=3)}
         with Balancer(settings) as balancer:
-            while len(down) < 40:
+            while len(down) < 21:
                 assert balancer.get("/").status == 200
 
 
