@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 
 import httptools
 
 from app.domain.backend import Backend
 from app.domain.health import Expectation, probe_kind
+from app.engine.fault import fault
 from app.engine.transport import trust
 from settings.pools import BackendTlsSettings
 from settings.resilience import HealthSettings
@@ -129,15 +128,9 @@ def _head(backend: Backend, health: HealthSettings) -> bytes:
 
 def _reason(error: Exception) -> str:
     """One line on what went wrong."""
+    if known := fault(error):
+        return known
     match error:
-        case ssl.SSLCertVerificationError():
-            return f"certificate: {error.verify_message}"
-        case ssl.SSLError():
-            return f"TLS: {error.reason or error}"
-        case socket.gaierror():
-            return f"name not resolved: {error.strerror}"
-        case ConnectionRefusedError():
-            return "connection refused"
         case ConnectionResetError():
             return "connection reset"
         case ProbeFailed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -74,3 +75,18 @@ def balancer(driver: str, shared: Backend, settings: dict[str, str]) -> Iterator
 def backend(shared: Backend) -> Backend:
     """The module's backend, with nothing seen yet and well-behaved until it is told something else."""
     return shared.answer(b"hello")
+
+
+@pytest.fixture(scope="module")
+def deaf() -> Iterator[int]:
+    """A port that never completes a handshake: its backlog is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+        for one in waiting:
+            one.close()

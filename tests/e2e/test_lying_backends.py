@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -41,21 +39,6 @@ def refused() -> Backend:
     backend = Backend()
     backend.stop()
     return backend
-
-
-@pytest.fixture(scope="module")
-def deaf() -> Iterator[int]:
-    """A port that never completes a handshake: its backlog is full."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        waiting = [socket.socket() for _ in range(4)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
-        for one in waiting:
-            one.close()
 
 
 @pytest.fixture(scope="module")

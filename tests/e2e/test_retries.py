@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator
 
@@ -46,21 +45,6 @@ def gone() -> Backend:
     backend = Backend()
     backend.stop()
     return backend
-
-
-@pytest.fixture(scope="module")
-def deaf() -> Iterator[int]:
-    """A port that never completes a handshake: its backlog is full."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        waiting = [socket.socket() for _ in range(4)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
-        for one in waiting:
-            one.close()
 
 
 @pytest.fixture(scope="module")

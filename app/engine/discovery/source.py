@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 from asyncio import IncompleteReadError
 from collections.abc import AsyncIterator
 from typing import ClassVar, Protocol
 
 from app.domain.registry import NoOptions
+from app.engine.fault import fault
 from settings.models import Frozen
 from settings.pools import BackendSettings
 
@@ -39,19 +38,13 @@ class Source(Protocol):
 
 def reason(error: Exception) -> str:
     """One line on what went wrong."""
+    if known := fault(error):
+        return known
     match error:
         case SourceFailed():
             return str(error)
-        case ssl.SSLCertVerificationError():
-            return f"certificate: {error.verify_message}"
-        case ssl.SSLError():
-            return f"TLS: {error.reason or error}"
-        case socket.gaierror():
-            return f"name not resolved: {error.strerror}"
         case TimeoutError():
             return "no answer in time"
-        case ConnectionRefusedError():
-            return "connection refused"
         case ConnectionError() | IncompleteReadError():
             return "the connection broke"
         case OSError():
