@@ -25,7 +25,7 @@ from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
 from app.engine.prober import Prober
 from app.engine.relay import Relay
-from app.engine.state import open_state
+from app.engine.state import open_boards, open_state
 from app.engine.state.memory import MemoryState
 from app.engine.telemetry.access_log import AccessLog
 from app.engine.telemetry.instruments import Instruments
@@ -78,6 +78,7 @@ def create_app(settings: Settings) -> Planes:
     # What is shared, and what is written down
     limited = [limit for limit in (settings.rate_limit, *settings.limits.values()) if limit.kind != "none"]
     state = open_state(settings, rng) if limited else MemoryState()  # who limits nothing needs no place for it
+    boards = open_boards(settings)
     limiters = {name: Limiter(name, limit, state) for name, limit in settings.limits.items() if limit.kind != "none"}
     everybody = Limiter("default", settings.rate_limit, state) if settings.rate_limit.kind != "none" else None
     line = LINES.get(settings.log.format)
@@ -159,6 +160,7 @@ def create_app(settings: Settings) -> Planes:
         prober=Prober(topology, rng=rng),
         watcher=Watcher(topology, rng=rng),
         state=state,
+        boards=boards,
         journal=journal,
         access_log=access_log,
         copies=copies,

@@ -16,7 +16,7 @@ from app.engine.discovery.watch import Watcher
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
 from app.engine.prober import Prober
-from app.engine.state import RemoteState, State
+from app.engine.state import Boards, RemoteState, State
 from app.engine.telemetry.access_log import AccessLog
 from app.engine.telemetry.journal import Journal
 from app.middleware.overload import Lag
@@ -39,6 +39,7 @@ class Running:
     prober: Prober
     watcher: Watcher
     state: State | RemoteState
+    boards: Boards
     journal: Journal
     access_log: AccessLog | None
     copies: Copies

@@ -9,7 +9,9 @@ from random import Random
 from typing import Protocol
 
 from app.domain.bucket import Decision, Rule
+from app.engine.state.board import Boards
 from app.engine.state.memory import MemoryState
+from app.engine.state.memory_board import MemoryBoard
 from settings.problems import Problem, SettingsError
 from settings.root import Settings
 
@@ -50,6 +52,12 @@ def open_state(settings: Settings, rng: Random) -> State | RemoteState:
     if kind == "auto":
         kind = "lmdb" if multiprocessing.parent_process() is not None else "memory"
     return STATES[kind](settings, rng)
+
+
+def open_boards(settings: Settings) -> Boards:
+    """The boards that go with the state that *settings* name."""
+    board = MemoryBoard()
+    return Boards(board, board)
 
 
 def _lmdb(settings: Settings, _: Random) -> State:
@@ -97,4 +105,4 @@ STATES: dict[str, Callable[..., State | RemoteState]] = {
     "redis": _redis,
 }
 
-__all__ = ["STATES", "RemoteState", "State", "open_state"]
+__all__ = ["STATES", "Boards", "RemoteState", "State", "open_boards", "open_state"]
