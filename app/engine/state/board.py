@@ -54,10 +54,13 @@ class Board(Protocol):
         place: as the log may have it.
 
         lasting: whether lasting tables are: not in memory.
+
+        lone: nobody but this process can be there: in memory.
     """
 
     place: str
     lasting: bool
+    lone: bool
 
     async def revision(self, table: Table) -> int:
         """Of the last write; 0 before the first. A note that goes by itself does not change it."""

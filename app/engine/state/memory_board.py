@@ -14,6 +14,7 @@ class MemoryBoard:
 
     place = "memory"
     lasting = False
+    lone = True
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
