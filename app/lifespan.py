@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator
+import multiprocessing
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from app.edge.adopt import adopt
 from app.edge.link import STATE_KEY, Link
+from app.engine.calls import Calls
 from app.engine.client import Client
+from app.engine.crew import Crew
 from app.engine.discovery.watch import Watcher
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
 from app.engine.prober import Prober
+from app.engine.reload import Reload
 from app.engine.state import Boards, RemoteState, State
 from app.engine.telemetry.access_log import AccessLog
 from app.engine.telemetry.journal import Journal
@@ -45,6 +52,9 @@ class Running:
     copies: Copies
     lag: Lag | None
     link: Link
+    reload: Reload
+    calls: Calls
+    crew: Crew
 
 
 @asynccontextmanager
@@ -65,6 +75,11 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     if (run := getattr(running.state, "run", None)) is not None:
         running.jobs.start("state", run)
         await running.state.settle(PATIENCE)  # type: ignore[union-attr]  # who has the one has the other
+    running.jobs.start("crew", running.crew.run)
+    await running.reload.settle()
+    running.jobs.start("settings file", running.reload.watch)
+    running.jobs.start("reloads", running.calls.run)
+    hung_up = _on_hang_up(running)
     if running.lag is not None:
         running.jobs.start("loop lag", running.lag.run)
     assert app.lifespan_receive is not None
@@ -80,6 +95,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     try:
         yield {STATE_KEY: running.link}
     finally:
+        hung_up()
         if adopted is not None:
             adopted.release()
         await running.jobs.stop()
@@ -90,6 +106,32 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         running.journal.close()
         if running.access_log is not None:
             await running.access_log.stop()
+
+
+def _on_hang_up(running: Running) -> Callable[[], None]:
+    """Have SIGHUP reload a process that is alone; what comes back ends that.
+
+    That of a supervisor starts its workers anew, one after the other, and they read everything.
+    """
+    alone = multiprocessing.parent_process() is None and threading.current_thread() is threading.main_thread()
+    if not alone or running.settings.config is None:
+        return lambda: None
+    loop = asyncio.get_running_loop()
+    tasks = set[asyncio.Task[None]]()
+
+    def reload() -> None:
+        task = loop.create_task(running.reload.attempt())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    before = signal.getsignal(signal.SIGHUP)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+
+    def release() -> None:
+        loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, before)
+
+    return release
 
 
 def _settle() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -33,10 +33,15 @@ class Planes(Starlette):
         direct: Direct | None = None,
     ) -> None:
         super().__init__(routes=routes, lifespan=lifespan)
+        self._own = tuple(self.routes)
         self._data = data
         self.direct = direct
         self._below = prefix + "/"
         self.lifespan_receive: Receive | None = None
+
+    def show(self, groups: Iterable[BaseRoute]) -> None:
+        """Have these stand in `app.routes`, behind the control plane."""
+        self.router.routes[:] = [*self._own, *groups]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""

@@ -28,11 +28,11 @@ class Unreadable(ValueError):
         self.line = line
 
 
-def file(path: Path) -> Source:
-    """What the file at *path* says; its problems when it cannot be read."""
+def file(path: Path, text: str | None = None) -> Source:
+    """What the file at *path* says, or would if *text* were in it; its problems when it cannot be read."""
     source = Source()
     try:
-        text = read(path).replace("\r\n", "\n")
+        text = source.text = (read(path) if text is None else text).replace("\r\n", "\n")
         if path.suffix not in _FORMATS:
             fix = "give it a name that ends in .toml or .yaml"
             source.problems.append(Problem("config", str(path), "neither TOML nor YAML by its name", fix))

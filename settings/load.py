@@ -19,7 +19,7 @@ from settings.sources import Source, arguments, dotenv, environment, secrets
 DOTENV = Path(".env")
 _CA = "write the path of a PEM file with the certificates of the authorities"
 
-__all__ = ["SettingsError", "load"]
+__all__ = ["SettingsError", "load", "reread"]
 
 
 def load(environ: Mapping[str, str] = os.environ, *, env_file: Path = DOTENV, **given: Any) -> Settings:
@@ -40,15 +40,37 @@ def load(environ: Mapping[str, str] = os.environ, *, env_file: Path = DOTENV, **
     Raises:
         SettingsError: with every problem that was found.
     """
-    sources = [
-        arguments({key: value for key, value in given.items() if value is not None}),
-        environment(environ),
-        secrets(environ),
-        *dotenv(env_file),
-    ]
+    return _made(
+        (
+            arguments({key: value for key, value in given.items() if value is not None}),
+            environment(environ),
+            secrets(environ),
+            *dotenv(env_file),
+        )
+    )
+
+
+def reread(settings: Settings, text: str | None = None) -> Settings:
+    """What *settings*, which `load` made, would be if they were loaded now: the settings file is read again.
+
+    All else is as it was said then: the environment of a process does not change.
+
+    Args:
+        settings: that are in force.
+
+        text: of the settings file; None is what is in it now.
+
+    Raises:
+        SettingsError: with every problem that was found.
+    """
+    return _made(settings.places, text)  # type: ignore[arg-type]  # they are those of `load`
+
+
+def _made(places: tuple[Source, ...], text: str | None = None) -> Settings:
+    sources = list(places)
     config = next((source.data["config"] for source in sources if source.data.get("config")), None)
     if config is not None:
-        sources.append(file(Path(config)))
+        sources.append(file(Path(config), text))
     unread = [problem for source in sources for problem in source.problems]
     if unread:
         raise SettingsError(unread)
@@ -66,7 +88,7 @@ def load(environ: Mapping[str, str] = os.environ, *, env_file: Path = DOTENV, **
     warnings = [warning for source in sources for warning in source.warnings]
     for path, doubt in doubtful(settings):
         warnings.append(f"{locate(path, sources)}: {'.'.join(path)}: {doubt}")
-    return settings.remember(warnings, _origins(sources))
+    return settings.remember(warnings, _origins(sources), places, sources[-1].text)
 
 
 def _origins(sources: Sequence[Source]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from settings.limits import LimitSettings
 from settings.models import File, Frozen, Listed, Name, Network
 from settings.pools import PoolSettings
 from settings.problems import Crossed, Wrong
+from settings.reload import ReloadSettings
 from settings.routes import merge
 from settings.state import StateSettings
 from settings.telemetry import ForwardedSettings, LogSettings
@@ -71,11 +72,15 @@ class Settings(BaseSettings):
     """The control plane."""
     drain: DrainSettings = DrainSettings()
     """How we stop."""
+    reload: ReloadSettings = ReloadSettings()
+    """The settings file, read again while we run."""
     initial_grace: Duration = 10.0
     """Ready after this long even when a pool has no backend UP yet."""
 
     _warnings: tuple[str, ...] = PrivateAttr(())
     _origins: Mapping[str, str] = PrivateAttr({})
+    _places: tuple[PydanticBaseSettingsSource, ...] = PrivateAttr(())
+    _text: str = PrivateAttr("")
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -87,9 +92,26 @@ class Settings(BaseSettings):
         """Where each value was said, by its path, such as `pools.a.weight`; what is not here is a default."""
         return self._origins
 
-    def remember(self, warnings: Iterable[str], origins: Mapping[str, str]) -> Self:
+    @property
+    def places(self) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What was said beside the settings file, which `settings.load.reread` goes by."""
+        return self._places
+
+    @property
+    def text(self) -> str:
+        """Of the settings file; "" without one."""
+        return self._text
+
+    def remember(
+        self,
+        warnings: Iterable[str],
+        origins: Mapping[str, str],
+        places: Iterable[PydanticBaseSettingsSource] = (),
+        text: str = "",
+    ) -> Self:
         """These settings, which know where they come from."""
         self._warnings, self._origins = tuple(warnings), dict(origins)
+        self._places, self._text = tuple(places), text
         return self
 
     @classmethod

@@ -34,6 +34,8 @@ class Source(PydanticBaseSettingsSource):
         problems: what could not be read.
 
         warnings: what nothing reads.
+
+        text: of the settings file, where it is one.
     """
 
     def __init__(self) -> None:
@@ -42,6 +44,7 @@ class Source(PydanticBaseSettingsSource):
         self.origins: dict[tuple[str | int, ...], str] = {}
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
+        self.text = ""
 
     def put(self, path: Path_, value: Any, origin: str) -> None:
         """Set *value* at *path*: below what is there already when both are tables, in its place otherwise."""

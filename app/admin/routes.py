@@ -13,11 +13,12 @@ from app.admin import views
 from app.admin.answers import FIELDS, Json, Problem, Problems
 from app.admin.backends import Backends
 from app.admin.control import Control
+from app.admin.reload import Reloads
 from app.domain.metrics import CONTENT_TYPE
 from app.middleware.admin_token import AdminToken
 
 
-def routes(control: Control) -> list[BaseRoute]:
+def routes(control: Control, reloads: Reloads) -> list[BaseRoute]:
     """One mount under `admin.prefix`. Without a token, all but live and ready is not there: 404."""
 
     async def live(_: Request) -> Response:
@@ -51,6 +52,8 @@ def routes(control: Control) -> list[BaseRoute]:
         backend = Backends(control.topology)
         path = "/pools/{pool}/backends/{backend}"
         found.append(Route(path, backend.answer, methods=Backends.methods, middleware=guard))
+        found.append(Route("/reload", reloads.answer, methods=Reloads.methods, middleware=guard))
+        found.append(Route("/rollback", reloads.roll_back, methods=["POST"], middleware=guard))
     prefix = control.settings.admin.prefix
     router = Router(found, redirect_slashes=False)  # raises HTTPException for what it does not have
     return [Mount(prefix, app=router, middleware=[Middleware(Problems)], name="admin")]

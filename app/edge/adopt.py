@@ -78,7 +78,8 @@ def adopt(receive: Callable[..., Any], *, link: Link, drain: DrainSettings, tls:
             config.http if isinstance(config.http, str) else config.http_protocol_class.__name__,
         )
     if config.timeout_keep_alive != UVICORN_KEEP_ALIVE:
-        link.settings = link.settings.model_copy(update={"keep_alive": float(config.timeout_keep_alive)})
+        link.said["keep_alive"] = float(config.timeout_keep_alive)
+        link.follow(link.settings)
     return Adopted(config, certificate, stopping)
 
 

@@ -60,7 +60,9 @@ class Link:
     """One per server; the lifespan puts it in its state under `STATE_KEY`.
 
     Attributes:
-        settings: limits and deadlines.
+        settings: limits and deadlines; of connections that are made from now on.
+
+        said: those of them that were said to the server by flag, which has the last word.
 
         refused: called with the exchange of each request that the edge answers itself; status and error are set.
 
@@ -69,12 +71,17 @@ class Link:
         sweep: the deadlines of all connections; made by the first one, since it belongs to the running loop.
     """
 
-    __slots__ = ("draining", "refused", "settings", "sweep")
+    __slots__ = ("draining", "refused", "said", "settings", "sweep")
 
     def __init__(
         self, settings: EdgeSettings | None = None, refused: Callable[[Exchange], None] = ignore, draining: bool = False
     ) -> None:
+        self.said: dict[str, Any] = {}
         self.settings = settings or EdgeSettings()
         self.refused = refused
         self.draining = draining
         self.sweep: Sweep | None = None
+
+    def follow(self, settings: EdgeSettings) -> None:
+        """Go by *settings*, but for what was said by flag."""
+        self.settings = settings.model_copy(update=self.said) if self.said else settings

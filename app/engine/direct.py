@@ -55,11 +55,7 @@ class Direct:
     Args:
         prefix: of the paths of the control plane.
 
-        layers: what stands before routing, outermost first.
-
         find: routes.
-
-        apps: all groups.
 
         around: what stands around everything on the general path: rescue, and the closing of the record.
 
@@ -70,29 +66,41 @@ class Direct:
         self,
         *,
         prefix: bytes,
-        layers: Sequence[Enter],
         find: Find,
-        apps: Mapping[str, ASGIApp],
         around: Callable[[ASGIApp], ASGIApp],
         close: Callable[[Exchange], None],
     ) -> None:
         self._prefix = prefix
         self._below = prefix + b"/"
-        self._layers = tuple(layers)
+        self._layers: tuple[Enter, ...] | None = None
         self._find = find
+        self._apps: Mapping[str, ASGIApp] = {}
+        self._lanes: dict[str, Lane] = {}
+        self._around = around
+        self._close = close
+
+    def follow(self, layers: Sequence[Enter] | None, apps: Mapping[str, ASGIApp]) -> None:
+        """Go by these from the next request on.
+
+        Args:
+            layers: what stands before routing, outermost first; None, when one of them has to wait for something, so
+                that nothing can be carried here.
+
+            apps: all groups.
+        """
         self._apps = apps
         ways = {name: way_in(app) for name, app in apps.items()}
         self._lanes = {name: Lane(own, end) for name, (own, end) in ways.items() if isinstance(end, Forwarder)}
-        self._around = around
-        self._close = close
+        self._layers = tuple(layers) if layers is not None else None
 
     def __call__(
         self, edge: Edge, method: bytes, target: bytes, headers: Fields, http11: bool, keep_alive: bool
     ) -> bool:
         """Carry one request without a body. False, and nothing has happened, when it is not for us."""
         path, _, query = target.partition(b"?")
-        if path.startswith(self._below) or path == self._prefix or b"%" in path:  # escapes: for those who decode them
-            return False
+        layers = self._layers
+        if path.startswith(self._below) or path == self._prefix or b"%" in path or layers is None:
+            return False  # escapes: for those who decode them
         host = ""
         for name, value in headers:
             if name == b"host":
@@ -103,7 +111,7 @@ class Direct:
         passage = Passage(edge, self._around, self._close, exchange, target, headers, http11, keep_alive)
         edge.begin(passage)
         try:
-            for enter in self._layers:
+            for enter in layers:
                 enter(exchange, headers)
             exchange.group = group = self._find(host, path, exchange.method, headers, query, exchange.client)
             lane = self._lanes.get(group)

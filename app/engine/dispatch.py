@@ -63,6 +63,8 @@ class Dispatcher:
         waiting: how many wait for a backend with room.
 
         refused: how many found the queue full, or waited in vain.
+
+        retired: its pool has gone; exchanges that came by it go on all the same.
     """
 
     def __init__(self, pool: Pool, *, rng: Random, clock: Callable[[], float] = monotonic) -> None:
@@ -74,6 +76,7 @@ class Dispatcher:
         self.retries: Counter[str] = Counter()
         self.refused = 0
         self.waiting = 0
+        self.retired = False
         self._rng = rng
         self._clock = clock
         self._budget = Budget(settings.retry.budget, settings.retry.min_per_second, clock())
@@ -99,6 +102,17 @@ class Dispatcher:
         """The pool may have other backends now: whoever has a cookie of one is led there."""
         if self.sticky is not None:
             self.sticky.follow(self.pool.backends)
+
+    def yield_to(self, heir: Dispatcher) -> None:
+        """Hand on to *heir*, of the pool that takes this one's place: what was counted, and what is going on.
+
+        Exchanges that came by this one stay with it, and are sent and counted where its heir's are.
+        """
+        heir.requests = self.requests
+        heir.retries = self.retries
+        heir.refused = self.refused
+        heir.pool.in_flight += self.pool.in_flight
+        self.pool = heir.pool
 
     def begin(self, outbound: Outbound, now: float) -> Attempt:
         """Begin an attempt, which has to be followed by `finish`.

@@ -190,7 +190,9 @@ class Forwarder:
     def _request(self, outbound: Outbound, attempt: Attempt) -> UpstreamRequest:
         connections = self.upstream.connections.get(attempt.backend)
         if connections is None:
-            raise ConnectFailed("the backend has gone")
+            if not self.dispatcher.retired:  # another has its place, or can take it
+                raise ConnectFailed("the backend has gone")
+            connections = self.upstream.outlived(attempt.backend, self.dispatcher.pool.settings)
         request = UpstreamRequest(outbound.method, attempt, connections, outbound.wire(attempt), outbound.length)
         body = outbound.body
         request.body = None if body is None or body.complete else body

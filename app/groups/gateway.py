@@ -30,10 +30,11 @@ class Gateway:
         self.apps = apps
         self._encoded_slash = encoded_slash
 
-    def swap(self, table: RouteTable, apps: Mapping[str, ASGIApp]) -> None:
+    def swap(self, table: RouteTable, apps: Mapping[str, ASGIApp], encoded_slash: bool = False) -> None:
         """Route by *table* from the next request on; those that are on their way keep their group."""
         self.table = table
         self.apps = apps
+        self._encoded_slash = encoded_slash
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Route one request.

@@ -8,9 +8,17 @@ import httpx
 from starlette.applications import Starlette
 
 from app.admin.control import Control
+from app.admin.reload import Reloads
 from app.admin.routes import routes
 from app.domain.routing import RouteTable
+from app.engine.calls import Calls
+from app.engine.crew import Crew
+from app.engine.reload import Reload
+from app.engine.revisions import Revisions
+from app.engine.state.board import Boards
+from app.engine.state.memory_board import MemoryBoard
 from app.engine.topology import Topology
+from app.plan import plan
 from settings import Settings
 
 TOKEN = "correct horse".replace(" ", "-")
@@ -45,12 +53,15 @@ class Plane:
             metrics_text=lambda: "# TYPE up gauge\nup 1\n",
             ready=lambda: self.ready,
         )
+        board = MemoryBoard()
+        reload = Reload(said, check=plan, apply=topology.apply, revisions=Revisions(board, 10))
+        self.reloads = Reloads(reload, Calls(reload, board, Crew(Boards(board, board))))
 
     async def ask(
         self, path: str, method: str = "GET", headers: Any = None, content: bytes | None = None
     ) -> httpx.Response:
         """One request."""
-        transport = httpx.ASGITransport(Starlette(routes=routes(self.control)))
+        transport = httpx.ASGITransport(Starlette(routes=routes(self.control, self.reloads)))
         async with httpx.AsyncClient(transport=transport, base_url="http://lb") as client:
             return await client.request(method, path, headers=headers, content=content)
 

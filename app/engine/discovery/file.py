@@ -13,14 +13,12 @@ from pydantic import Field
 
 from app.engine.discovery.members import decoded, members_of
 from app.engine.discovery.source import Members, Source, SourceFailed
+from app.engine.watched import Mark, mark, versions
 from settings.models import Frozen
 from settings.units import Duration
 
 LARGEST = 1 << 20
 """Bytes of the file."""
-
-Mark = tuple[int, int, int]
-"""Of one version of a file: which file it is, when it was written, how long it is."""
 
 
 class FileOptions(Frozen):
@@ -51,18 +49,11 @@ class File(Source):
 
     async def __aiter__(self) -> AsyncIterator[Members]:
         """Give what is there now, and each version after that."""
-        settled, self._first = self._first, False  # nobody is likely to write while we start, and many wait for us
-        read: Mark | None = None
-        mark = await asyncio.to_thread(_mark, self._path)
-        while True:
-            if settled and mark != read:
-                found, text = await asyncio.to_thread(_read, self._path)
-                if found == mark:
-                    read = mark
-                    yield parsed(self._path.suffix, text)
-            await asyncio.sleep(self._interval)
-            before, mark = mark, await asyncio.to_thread(_mark, self._path)
-            settled = before == mark
+        at_once, self._first = self._first, False  # nobody is likely to write while we start, and many wait for us
+        async for seen in versions(self._path, self._interval, at_once=at_once):
+            found, text = await asyncio.to_thread(_read, self._path)
+            if found == seen:
+                yield parsed(self._path.suffix, text)
 
 
 def parsed(suffix: str, text: bytes) -> Members:
@@ -85,15 +76,10 @@ def parsed(suffix: str, text: bytes) -> Members:
     return members_of([line for line in lines if line])
 
 
-def _mark(path: Path) -> Mark:
-    found = path.stat()
-    return found.st_ino, found.st_mtime_ns, found.st_size
-
-
 def _read(path: Path) -> tuple[Mark, bytes]:
     with path.open("rb") as file:
         text = file.read(LARGEST + 1)
         found = os.fstat(file.fileno())
     if len(text) > LARGEST:
         raise SourceFailed(f"over {LARGEST} bytes")
-    return (found.st_ino, found.st_mtime_ns, found.st_size), text
+    return mark(found), text

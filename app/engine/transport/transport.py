@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from app.domain.backend import Backend
     from app.domain.pool import Pool
     from app.engine.transport.connection import Connection
+    from settings.pools import PoolSettings
 
 TICK = 0.05
 """Seconds between two sweeps: how late a deadline may be noticed."""
@@ -58,6 +59,12 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         for backend, connections in present.items():
             if self.connections.get(backend) is not connections:
                 connections.close()
+
+    def outlived(self, backend: Backend, settings: PoolSettings) -> Connections:
+        """Connections to a backend that has gone, for an exchange that began before: none is kept."""
+        connections = Connections(backend, settings, self._live)
+        connections.keep_alive = 0.0
+        return connections
 
     async def handle_async_request(self, request: httpx.Request) -> UpstreamResponse:
         """Carry out one attempt.
