@@ -42,6 +42,7 @@ from app.snapshot import Ground, build
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from app.domain.routing import RouteTable
     from app.engine.dispatch import Dispatcher
     from settings import Settings
 
@@ -128,15 +129,15 @@ def create_app(settings: Settings) -> Planes:
         control.settings, control.route_table = now.settings, now.table
         planes.show(GroupMount(name, now.settings.groups[name], app, gateway) for name, app in now.groups.items())
 
-    def take(wanted: Settings) -> None:
-        """Have *wanted* in force. Raises SettingsError; then nothing has changed."""
+    def take(wanted: Settings, planned: RouteTable) -> None:
+        """Have *wanted* in force, for which `plan` gave *planned*."""
         nonlocal now
-        now = build(wanted, plan(wanted), ground, now)
+        now = build(wanted, planned, ground, now)
         put()
 
     control = Control(settings=settings, topology=topology, route_table=table, metrics_text=metrics, ready=ready)
     revisions = Revisions(boards.machine, settings.reload.keep)
-    reload = Reload(settings, check=plan, apply=take, revisions=revisions)
+    reload = Reload(settings, plan=plan, apply=take, revisions=revisions)
     calls = Calls(reload, boards.cluster, crew)
     running = Running(
         settings=settings,

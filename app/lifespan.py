@@ -52,7 +52,7 @@ class Running:
     copies: Copies
     lag: Lag | None
     link: Link
-    reload: Reload
+    reload: Reload[Any]
     calls: Calls
     crew: Crew
 

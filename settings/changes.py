@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel
+
+from settings.redaction import redacted
 from settings.root import Settings
-from settings.view import tree
+
+Path = tuple[str, ...]
 
 RESTART = (
     "config", "state", "log", "admin", "tls", "drain", "reload", "initial_grace", "edge.driver", "edge.max_loop_lag",
@@ -35,19 +39,42 @@ class Changed(NamedTuple):
 
 def changes(before: Settings, after: Settings) -> list[Changed]:
     """Everything in which *after* differs."""
-    return list(_differing("", before.model_dump(), after.model_dump(), tree(before), tree(after)))
+    return list(_in_models((), before, after))
 
 
-def _differing(path: str, before: Any, after: Any, old: Any, new: Any) -> Iterator[Changed]:
-    """*old* and *new* are how *before* and *after* are shown: a secret that is another one looks the same there."""
-    if before == after:
-        return
-    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
-        yield Changed(path, old, new)
-        return
-    for key in {**before, **after}:
-        place = f"{path}.{key}" if path else str(key)
-        if key in before and key in after:
-            yield from _differing(place, before[key], after[key], old.get(key), new.get(key))
+def _in_models(path: Path, before: BaseModel, after: BaseModel) -> Iterator[Changed]:
+    """Of what stands at *path*."""
+    for name in {**dict(before), **dict(after)}:  # a kind has options of its own
+        was, will = getattr(before, name, None), getattr(after, name, None)
+        if was == will:
+            continue
+        if isinstance(was, BaseModel) and isinstance(will, BaseModel):
+            yield from _in_models((*path, name), was, will)
+        elif isinstance(was, dict) and isinstance(will, dict):
+            yield from _in_tables((*path, name), before, after)
         else:
-            yield Changed(place, old.get(key), new.get(key))
+            yield Changed(".".join((*path, name)), _shown((*path, name), before), _shown((*path, name), after))
+
+
+def _in_tables(path: Path, before: BaseModel, after: BaseModel) -> Iterator[Changed]:
+    """Of the table that stands at *path*, which ends with its name in these models."""
+    was, will = getattr(before, path[-1]), getattr(after, path[-1])
+    for key in {**was, **will}:
+        if was.get(key) == will.get(key):
+            continue
+        place = (*path, key)
+        if isinstance(was.get(key), BaseModel) and isinstance(will.get(key), BaseModel):
+            yield from _in_models(place, was[key], will[key])
+        else:
+            old = _shown(place, before, 2) if key in was else None
+            new = _shown(place, after, 2) if key in will else None
+            yield Changed(".".join(place), old, new)
+
+
+def _shown(path: Path, model: BaseModel, depth: int = 1) -> Any:
+    """The value at *path*, whose last *depth* names lead to it from *model*, as JSON without secrets has it."""
+    names = path[-depth:]
+    value: Any = model.model_dump(mode="json", include={names[0]: {names[1]}} if depth == 2 else {names[0]})
+    for name in names:
+        value = value.get(name)
+    return redacted(path, value)

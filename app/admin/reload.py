@@ -22,7 +22,7 @@ class Reloads:
 
     methods = ("GET", "POST")
 
-    def __init__(self, reload: Reload, calls: Calls) -> None:
+    def __init__(self, reload: Reload[Any], calls: Calls) -> None:
         self._reload = reload
         self._calls = calls
 

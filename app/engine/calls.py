@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from app.engine.reload import Refused
 from app.engine.state.board import BoardAway, Table, follow
@@ -57,24 +57,23 @@ class Answer(NamedTuple):
 class Calls:
     """Asks the others on *board* for what was asked for here, and does what they ask for."""
 
-    def __init__(self, reload: Reload, board: Board, crew: Crew) -> None:
+    def __init__(self, reload: Reload[Any], board: Board, crew: Crew) -> None:
         self._reload = reload
         self._board = board
         self._crew = crew
-        self._seen = 0
+        self._seen = -1
 
     async def run(self) -> None:
         """The job: listen, and do."""
-        seen = -1
         async with aclosing(follow(self._board, CALLS, LISTEN)) as found:
             async for notes in found:
                 note = notes.get(CALL)
                 revision = note.revision if note is not None else 0
-                if note is not None and -1 < seen < revision:  # one from before we began was heard by reading the file
+                if note is not None and -1 < self._seen < revision:  # what was asked before, reading the file did
                     call = json.loads(note.value)
                     if call["by"] != self._crew.id:
                         await self._do(call["verb"], call["revision"], revision)
-                seen = max(seen, revision)
+                self._seen = max(self._seen, revision)
 
     async def reload(self) -> tuple[list[Changed], list[Answer]]:
         """Reload here, then everywhere: what that changed here, and what came of it. Raises as `Reload.reload` does."""

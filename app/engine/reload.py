@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from app.engine.revisions import Revision, Revisions, digest_of
 from app.engine.state.board import BoardAway
@@ -28,6 +29,8 @@ from settings.root import Settings
 SHOWN = 5
 """Changes that a line of the log names."""
 
+Plan = TypeVar("Plan")
+
 log = logging.getLogger("l7lb.reload")
 
 
@@ -39,13 +42,14 @@ class Refused(Exception):
         self.problems = tuple(problems)
 
 
-class Reload:
+class Reload(Generic[Plan]):
     """The settings of this process, which are *settings* from the start.
 
     Args:
-        check: raises SettingsError where settings could not be put in force.
+        plan: what is made of settings before they are put in force, in a thread; raises SettingsError where they
+            could not be.
 
-        apply: puts them in force; raises as *check* does.
+        apply: puts them in force, with what *plan* made of them.
 
         revisions: where they are kept.
 
@@ -59,14 +63,14 @@ class Reload:
         self,
         settings: Settings,
         *,
-        check: Callable[[Settings], object],
-        apply: Callable[[Settings], None],
+        plan: Callable[[Settings], Plan],
+        apply: Callable[[Settings, Plan], object],
         revisions: Revisions,
     ) -> None:
         self.settings = settings
         self.revision = Revision(digest_of(settings.text), time.time())
         self.revisions = revisions
-        self._check = check
+        self._plan = plan
         self._apply = apply
         self._lock = asyncio.Lock()
         self._mark: Mark | None = None
@@ -109,7 +113,7 @@ class Reload:
 
     async def preview(self) -> list[Changed]:
         """What a reload would change. Raises Refused."""
-        return (await self._read(None))[1]
+        return (await asyncio.to_thread(self._read, None))[2]
 
     async def reload(self) -> list[Changed]:
         """Put in force what the file says now; what that changed. Raises Refused."""
@@ -133,12 +137,9 @@ class Reload:
 
     async def _take(self, text: str | None) -> list[Changed]:
         async with self._lock:
-            settings, found = await self._read(text)
+            settings, planned, found = await asyncio.to_thread(self._read, text)
             if found:
-                try:
-                    self._apply(settings)
-                except SettingsError as error:
-                    raise Refused(error.problems) from None
+                self._apply(settings, planned)
             self.settings = settings
             if (digest := digest_of(settings.text)) != self.revision.digest:
                 self.revision = Revision(digest, time.time())
@@ -146,14 +147,14 @@ class Reload:
                 await self._keep()
         return found
 
-    async def _read(self, text: str | None) -> tuple[Settings, list[Changed]]:
-        """Settings that can be put in force, and what that changes. Raises Refused."""
+    def _read(self, text: str | None) -> tuple[Settings, Plan, list[Changed]]:
+        """Settings that can be put in force, what is made of them, and what that changes. Raises Refused."""
         if self.settings.config is None:
             fix = "write LB_CONFIG=/path/to/l7lb.toml, and restart"
             raise Refused([Problem("config", "LB_CONFIG", "there is no settings file that could be read again", fix)])
         try:
-            settings = await asyncio.to_thread(reread, self.settings, text)
-            self._check(settings)
+            settings = reread(self.settings, text)
+            planned = self._plan(settings)
         except SettingsError as error:
             raise Refused(error.problems) from None
         found = changes(self.settings, settings)
@@ -161,7 +162,7 @@ class Reload:
             where = str(settings.config)
             why, fix = "it is given to a process when it starts", "restart, or leave it as it was"
             raise Refused([Problem(path, settings.origins.get(path, where), why, fix) for path in fixed])
-        return settings, found
+        return settings, planned, found
 
     async def _keep(self) -> None:
         try:

@@ -528,3 +528,22 @@ async def test_a_hedge_waits_as_long_as_most_answers_take() -> None:
     retried.number = 2
     for outbound in (kept, retried, asking("POST"), asking("PUT"), asking("GET", length=3)):
         assert dispatcher.delay(outbound, now()) == inf
+
+
+@virtual
+async def test_a_pool_that_becomes_another_hands_on_what_goes_on() -> None:
+    """Counters go on, and a request that began before ends where the others are now."""
+    former = made(1, 1)
+    attempt = begun(former)
+    former.retries["retried"] = 3
+    former.refused = 2
+    heir = Dispatcher(pool(former.pool.backends), rng=Random(7), clock=now)
+
+    former.yield_to(heir)
+
+    assert (heir.requests, heir.retries["retried"], heir.refused, heir.pool.in_flight) == (1, 3, 2, 1)
+    later = begun(heir)
+    end(former, attempt)
+    assert in_flight(heir.pool) == (1, *(int(backend is later.backend) for backend in heir.pool.backends))
+    former.retries["retried"] += 1
+    assert heir.retries["retried"] == 4

@@ -54,7 +54,7 @@ class Plane:
             ready=lambda: self.ready,
         )
         board = MemoryBoard()
-        reload = Reload(said, check=plan, apply=topology.apply, revisions=Revisions(board, 10))
+        reload = Reload(said, plan=plan, apply=lambda wanted, _: topology.apply(wanted), revisions=Revisions(board, 10))
         self.reloads = Reloads(reload, Calls(reload, board, Crew(Boards(board, board))))
 
     async def ask(
