@@ -16,6 +16,7 @@ addresses:
   http://0.0.0.0:8080?redirect=https      sends clients to the first https address
   unix:/run/l7lb.sock                     plain HTTP on a Unix socket
   http://127.0.0.1:9000?admin             the control plane; the other addresses then do not serve it
+  https://0.0.0.0:8443?proxy=10.0.0.0/8   connections from there begin with a PROXY header, version 1 or 2
 """
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
+    from app.domain.proxy_header import Ends
+
 LINGER = 2.0
 """Seconds in which a client that still sends may read the answer, before a close would reset it away."""
 DISCARD = 1 << 20
@@ -26,6 +28,8 @@ class Connection:
     """What uvicorn's own protocol classes offer to uvicorn, without the parsing.
 
     Attributes:
+        ends: of the connection that a proxy in front of us took, where it says so; else this one's own are meant.
+
         drained: None while the client reads quickly enough; else resolved when it has caught up.
 
         read_deadline, write_deadline: see `Timed`; what they mean depends on what is being waited for.
@@ -52,6 +56,7 @@ class Connection:
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
         self.server: tuple[str, int | None] | None = None
         self.client: tuple[str, int] | None = None
+        self.ends: Ends | None = None
         self.scheme = "http"
         self.read_deadline = NEVER
         self.write_deadline = NEVER
@@ -81,6 +86,9 @@ class Connection:
 
     def _addresses(self) -> bool:
         """Note both ends. False when there should be a client's address, and is none."""
+        if self.ends is not None:
+            self.client, self.server = self.ends
+            return True
         transport = self.transport
         local = transport.get_extra_info("sockname")
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
@@ -23,6 +24,8 @@ class Listener:
 
         role: "app" is all of it (without the control plane, when another listener is for that), "redirect" sends
             clients to https, "admin" is the control plane alone.
+
+        proxies: networks of the proxies in front of us that begin every connection with a PROXY header.
     """
 
     scheme: Literal["https", "http", "unix"]
@@ -30,16 +33,21 @@ class Listener:
     port: int = 0
     path: str = ""
     role: Role = "app"
+    proxies: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Listener:
         """Read `https://0.0.0.0:8443`, `http://[::]:8080?redirect=https`, `unix:/run/l7lb.sock`, `http://127.0.0.1:9000?admin`.
 
+        `proxy=10.0.0.0/8` beside that, with commas between several, is for PROXY headers.
+
         Raises ValueError with what to write instead.
         """
         parts = urlsplit(text)
-        role = _role(parts.query)
+        role, proxies = _options(parts.query)
         if parts.scheme == "unix" and parts.path and not parts.netloc:
+            if proxies:
+                raise ValueError(f"{text!r}: proxy= is for http:// and https://")
             return cls("unix", path=parts.path, role=role)
         if parts.scheme not in ("http", "https"):
             raise ValueError(f"{text!r}: write https://HOST:PORT, http://HOST:PORT or unix:/PATH")
@@ -47,7 +55,8 @@ class Listener:
             raise ValueError(f"{text!r}: write a host and a port, such as {parts.scheme}://0.0.0.0:8443")
         if parts.scheme == "https" and role == "redirect":
             raise ValueError(f"{text!r}: redirect=https is for http://")
-        return cls("https" if parts.scheme == "https" else "http", parts.hostname, parts.port, role=role)
+        scheme: Literal["https", "http"] = "https" if parts.scheme == "https" else "http"
+        return cls(scheme, parts.hostname, parts.port, role=role, proxies=proxies)
 
     def open(self) -> socket.socket | None:
         """Bind, without listening yet, so that a taken port is known before anything has started. None for unix.
@@ -77,12 +86,23 @@ class Listener:
         return f"{self.scheme}://{host}:{self.port}"
 
 
-def _role(query: str) -> Role:
+def _options(query: str) -> tuple[Role, tuple[IPv4Network | IPv6Network, ...]]:
     options = parse_qs(query, keep_blank_values=True)
+    said = options.pop("proxy", [])
+    proxies = tuple(map(_network, ",".join(said).split(","))) if said else ()
     if not options:
-        return "app"
+        return "app", proxies
     if options == {"admin": [""]}:
-        return "admin"
+        return "admin", proxies
     if options == {"redirect": ["https"]}:
-        return "redirect"
-    raise ValueError(f"?{query}: what is served there is ?admin or ?redirect=https, or all without one")
+        return "redirect", proxies
+    raise ValueError(
+        f"?{query}: what is served there is ?admin or ?redirect=https, or all without one; and proxy=NETWORK"
+    )
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise ValueError(f"proxy={text}: write networks, such as proxy=10.0.0.0/8,fd00::/8") from None

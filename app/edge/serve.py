@@ -16,6 +16,7 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
+from app.edge.accept import Acceptor
 from app.edge.listeners import Listener
 from app.edge.protocol import EdgeProtocol
 from app.edge.roles import Below, Redirect
@@ -73,6 +74,18 @@ class Server(uvicorn.Server):
             server = await loop.create_unix_server(protocol, listener.path, backlog=config.backlog)
             os.chmod(listener.path, 0o666)  # noqa: PTH101, S103  # as uvicorn's --uds does
             return server
+        if listener.proxies:
+            return cast(
+                asyncio.base_events.Server,
+                Acceptor(
+                    sock,
+                    protocol,
+                    trusted=listener.proxies,
+                    backlog=config.backlog,
+                    timeout=self._handshake_timeout,
+                    tls=config.ssl if listener.scheme == "https" else None,
+                ),
+            )
         tls: dict[str, Any] = {}
         if listener.scheme == "https":
             tls = {"ssl": config.ssl, "ssl_handshake_timeout": self._handshake_timeout}

@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 Fields = list[tuple[bytes, bytes]]
@@ -69,11 +70,11 @@ def chunked(*pieces: bytes, trailers: bytes = b"") -> bytes:
 
 
 class Client:
-    """One connection; every wait ends after *timeout* seconds."""
+    """One connection; every wait ends after *timeout* seconds. *before* is sent before TLS, piece by piece."""
 
     def __init__(
         self, address: Address, *, tls: ssl.SSLContext | None = None, name: str = "localhost",
-        timeout: float = 15.0, receive_buffer: int = 0, source: str = "",
+        timeout: float = 15.0, receive_buffer: int = 0, source: str = "", before: Sequence[bytes] = (),
     ) -> None:  # fmt: skip
         raw = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
         try:
@@ -83,6 +84,10 @@ class Client:
                 raw.bind((source, 0))
             raw.settimeout(timeout)
             raw.connect(address)
+            if before:
+                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for piece in before:
+                raw.sendall(piece)
             self.socket = tls.wrap_socket(raw, server_hostname=name) if tls else raw
         except BaseException:
             raw.close()

@@ -1,0 +1,113 @@
+"""The PROXY protocol: where a header ends, and what it says."""
+
+from __future__ import annotations
+
+import socket
+from struct import pack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.proxy_header import LONGEST_1, LONGEST_2, SIGNATURE, Ends, Malformed, ends, length
+
+FOUR = Ends(("192.0.2.1", 40000), ("198.51.100.7", 443))
+SIX = Ends(("2001:db8::1", 1), ("::1", 65535))
+
+
+def second(command: int = 0x21, family: int = 0x11, said: bytes = b"") -> bytes:
+    return SIGNATURE + bytes((command, family)) + pack("!H", len(said)) + said
+
+
+def tcp4(both: Ends = FOUR, more: bytes = b"") -> bytes:
+    (client, port), (server, server_port) = both
+    packed = socket.inet_aton(client) + socket.inet_aton(server) + pack("!HH", port, server_port)
+    return second(0x21, 0x11, packed + more)
+
+
+def tcp6(both: Ends = SIX, more: bytes = b"") -> bytes:
+    (client, port), (server, server_port) = both
+    addresses = b"".join(socket.inet_pton(socket.AF_INET6, one) for one in (client, server))
+    return second(0x21, 0x21, addresses + pack("!HH", port, server_port) + more)
+
+
+WHOLE = [
+    (b"PROXY TCP4 192.0.2.1 198.51.100.7 40000 443\r\n", FOUR),
+    (b"PROXY TCP6 2001:db8:0:0::1 ::1 1 65535\r\n", SIX),
+    (b"PROXY UNKNOWN\r\n", None),
+    (b"PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n", None),
+    (tcp4(), FOUR),
+    (tcp4(more=b"\x04\x00\x03abc"), FOUR),
+    (tcp6(), SIX),
+    (tcp6(more=b"\x20\x00\x01\x01" * 50), SIX),
+    (second(0x20, 0x00), None),
+    (second(0x20, 0x11, b"x" * 12), None),
+    (second(0x21, 0x00), None),
+    (second(0x21, 0x31, b"/tmp/x".ljust(108, b"\0") * 2), None),
+    (second(0x21, 0x12, b"x" * 12), None),
+]
+
+
+@pytest.mark.parametrize(("header", "said"), WHOLE)
+def test_a_header_is_read_to_its_end_and_no_further(header: bytes, said: Ends | None) -> None:
+    """However little of it has come, and whatever follows it."""
+    assert length(header) == len(header)
+    assert length(header + b"\x16\x03\x01") == len(header)
+    for end in range(1, len(header)):
+        assert end < length(header[:end]) <= len(header)
+    assert ends(header) == said
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"\x16\x03\x01\x02\x00",
+        b"P\r\n",
+        b"PROXY".ljust(LONGEST_1 + 9, b"Y"),
+        b"PROXY ".ljust(LONGEST_1, b"x"),
+        b"\r\n\r\nGET / HTTP/1.1",
+        SIGNATURE + b"\x21\x11" + pack("!H", LONGEST_2),
+    ],
+)
+def test_what_is_no_header_is_seen_at_once(data: bytes) -> None:
+    with pytest.raises(Malformed):
+        length(data)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"PROXY TCP4 192.0.2.1 198.51.100.7 40000\r\n",
+        b"PROXY TCP4 192.0.2.1 198.51.100.7 40000 65536\r\n",
+        b"PROXY TCP4 192.0.2.1 198.51.100.7 040 443\r\n",
+        b"PROXY TCP4 192.0.2.256 198.51.100.7 1 443\r\n",
+        b"PROXY TCP4 ::1 ::1 1 443\r\n",
+        b"PROXY TCP6 192.0.2.1 198.51.100.7 1 443\r\n",
+        b"PROXY TCP4  192.0.2.1 198.51.100.7 1 443\r\n",
+        b"PROXY TCP4 192.0.2.1 198.51.100.7 1 443 \r\n",
+        b"PROXY TCP4 192.0.2.1 198.51.100.7 1 443\n\r\n",
+        b"PROXY tcp4 192.0.2.1 198.51.100.7 1 443\r\n",
+        b"PROXY UNKNOWN\tx\r\n",
+        b"PROXY \r\n",
+        second(0x22, 0x11, b"x" * 12),
+        second(0x11, 0x11, b"x" * 12),
+        second(0x21, 0x11, b"x" * 11),
+        second(0x21, 0x21, b"x" * 35),
+    ],
+)
+def test_what_cannot_be_understood_is_malformed(header: bytes) -> None:
+    assert length(header) == len(header)
+    with pytest.raises(Malformed):
+        ends(header)
+
+
+@given(st.one_of(st.binary(), st.binary().map(SIGNATURE.__add__), st.binary().map(b"PROXY ".__add__)))
+def test_nothing_else_is_ever_raised(data: bytes) -> None:
+    """And a header that has come whole is understood, or is malformed."""
+    try:
+        whole = length(data) if data else 1
+        if whole <= len(data):
+            ends(data[:whole])
+    except Malformed:
+        pass
