@@ -63,7 +63,7 @@ def create_app(settings: Settings) -> Planes:
     client = Client(transport)
 
     # What is shared
-    boards = open_boards(settings)
+    boards = open_boards(settings, rng)
     crew = Crew(boards)
     state = open_state(settings, rng)
 

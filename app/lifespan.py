@@ -72,9 +72,13 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         running.access_log.start()
     running.jobs.start("prober", running.prober.run)
     running.jobs.start("sources", running.watcher.run)
-    if (run := getattr(running.state, "run", None)) is not None:
-        running.jobs.start("state", run)
-        await running.state.settle(PATIENCE)  # type: ignore[union-attr]  # who has the one has the other
+    shared = {"state": running.state, "board": running.boards.machine, "cluster": running.boards.cluster}
+    for name, place in shared.items():
+        if (run := getattr(place, "run", None)) is not None:  # it may be away
+            running.jobs.start(name, run)
+    for place in shared.values():
+        if hasattr(place, "settle"):
+            await place.settle(PATIENCE)
     running.jobs.start("crew", running.crew.run)
     await running.reload.settle()
     running.jobs.start("settings file", running.reload.watch)
@@ -101,8 +105,9 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         await running.jobs.stop()
         await running.copies.stop()
         await running.client.aclose()
-        if (close := getattr(running.state, "close", None)) is not None:
-            close()
+        for place in {running.state, *running.boards}:
+            if (close := getattr(place, "close", None)) is not None:
+                close()
         running.journal.close()
         if running.access_log is not None:
             await running.access_log.stop()
