@@ -7,10 +7,10 @@ What the dead have counted is folded into one note, so that it stays counted and
 
     alive --its worker is gone--> dead --in `past`--> taken away
 
-Each step is a write that expects the revision of what it is about. So of two that notice a death at the same time one
-does it, a step that nobody finished is finished by the next, and a scrape counts each tally once at any point: a dead
-one that `past` names is in it already. A worker that was held up and taken for dead finds its note changed: it goes on
-under another key, with what it has counted since.
+Each step but the last is a write that expects the revision of what it is about, and nobody writes to a dead one. So of
+two that notice a death at the same time one does it, a step that nobody finished is finished by the next, and a scrape
+counts each tally once at any point: a dead one that `past` names is in it already. A worker that was held up and taken
+for dead finds its note changed: it goes on under another key, with what it has counted since.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Tallies:
             with suppress(BoardAway):  # what was seen last is better than nothing
                 await self._look()
                 if self._is_past():
-                    mine.counted.clear()
+                    mine = Tally({}, mine.gauges)
         notes, here = self._seen
         past = _past(notes)
         whole = Tally({}, {})
@@ -198,8 +198,8 @@ class Tallies:
         value = json.dumps(sorted(dead)).encode() + b"\n" + packed(Tally(past.counted, {}))
         try:
             await self._board.write(TALLIES, PAST, value, expected=notes[PAST].revision if PAST in notes else 0)
-            for key, note in dead.items():
-                await self._board.write(TALLIES, key, None, expected=note.revision)
+            for key in dead:
+                await self._board.write(TALLIES, key, None)
         except Conflict:  # another does it
             return
         except ValueError as error:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from random import Random
+from typing import Any
 
 import pytest
 
 from app.domain.metrics import Counter, Reading
 from app.domain.tally import Told, rules_of, tally_of
 from app.engine.crew import WORKERS, Crew
-from app.engine.state.board import LARGEST, Board, Boards
+from app.engine.state.board import LARGEST, Board, Boards, Note, Table
 from app.engine.state.memory_board import MemoryBoard
 from app.engine.telemetry import tallies as module
 from app.engine.telemetry.tallies import PAST, TALLIES, Tallies
@@ -59,6 +61,23 @@ class Worker:
 
 async def crew_of(board: Board, count: int) -> list[Worker]:
     return [await Worker(board).begin() for _ in range(count)]
+
+
+@contextmanager
+def interrupted(board: Shared, which: Callable[[str], bool], other: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """Have *other* done before the first write to a key that is meant."""
+    write = board.write
+    left = [other]
+
+    async def after_that(table: Table, key: str, *args: Any, **more: Any) -> int:
+        if which(key) and left:
+            await left.pop()()
+        return await write(table, key, *args, **more)
+
+    board.write = after_that  # type: ignore[method-assign]
+    yield
+    del board.write
+    assert not left
 
 
 async def test_any_of_them_tells_of_all() -> None:
@@ -126,6 +145,50 @@ async def test_of_many_who_notice_a_death_one_counts_it() -> None:
         assert (await alive[0].scrape())[0] == 200
 
 
+async def test_of_two_who_fold_different_deaths_none_is_lost() -> None:
+    """The one is between its look at the past and its word on it when the other has a word."""
+    board = Shared()
+    one, two, first, second = await crew_of(board, 4)
+    for dead in (first, second):
+        dead.work(100)
+        await dead.tallies.tell()
+    await first.die()
+
+    async def other() -> None:
+        await second.die()
+        assert await two.scrape() == (200, 0)
+
+    with interrupted(board, lambda key: key == PAST, other):
+        await one.scrape()
+
+    assert await one.scrape() == await two.scrape() == (200, 0)
+    assert set(await board.read(TALLIES)) == {PAST, f"{one.crew.id}.0", f"{two.crew.id}.0"}
+
+
+async def test_who_is_taken_for_dead_while_it_is_scraped_counts_once() -> None:
+    """It has told, and not yet looked."""
+    board = Shared()
+    held, other = await crew_of(board, 2)
+    held.work(10)
+
+    async def taken() -> None:
+        await held.die()
+        assert await other.scrape() == (10, 0)
+        await held.begin()
+
+    read = board.read
+
+    async def after_that(table: Table) -> dict[str, Note]:
+        del board.read
+        await taken()
+        return await read(table)
+
+    board.read = after_that  # type: ignore[method-assign]
+    assert await held.scrape() == (10, 0)
+    held.work(1)
+    assert await held.scrape() == await other.scrape() == (11, 0)
+
+
 async def test_who_was_taken_for_dead_goes_on() -> None:
     """With what it has counted since: a process that was held up."""
     board = Shared()
@@ -162,10 +225,8 @@ async def test_a_fold_that_nobody_finished_is_finished() -> None:
             return await Shared.write(board, *args, **more)  # type: ignore[arg-type]  # noqa: B023
 
         first.board.write = write  # type: ignore[method-assign]
-        try:
+        with suppress(Killed):
             await first.scrape()
-        except Killed:
-            pass
         del first.board.write
         await first.die()
 
