@@ -11,6 +11,7 @@ from app.admin.control import Control
 from app.admin.reload import Reloads
 from app.admin.routes import routes as admin_routes
 from app.domain.membership import Change
+from app.domain.tally import Tally, rules_of
 from app.edge.link import Link
 from app.engine.calls import Calls
 from app.engine.client import Client
@@ -27,6 +28,7 @@ from app.engine.telemetry.access_log import AccessLog
 from app.engine.telemetry.instruments import Instruments
 from app.engine.telemetry.journal import Journal
 from app.engine.telemetry.lines import LINES
+from app.engine.telemetry.tallies import Tallies
 from app.engine.topology import Topology
 from app.engine.transport.transport import UpstreamTransport
 from app.groups.gateway import Gateway
@@ -110,9 +112,14 @@ def create_app(settings: Settings) -> Planes:
             close=observe.close,
         )
 
-    def metrics() -> str:
+    def tally() -> Tally:
         journal.flush()
-        return instruments.text()
+        return instruments.tally()
+
+    tallies = Tallies(boards.machine, crew, tally, forget=instruments.forget, rules=rules_of(instruments.all))
+
+    async def metrics() -> str:
+        return instruments.text(await tallies.together())
 
     def ready() -> tuple[bool, dict[str, dict[str, int]]]:
         open_, pools = topology.ready(monotonic())
@@ -155,6 +162,7 @@ def create_app(settings: Settings) -> Planes:
         reload=reload,
         calls=calls,
         crew=crew,
+        tallies=tallies,
     )
     planes = Planes(
         data=observe,

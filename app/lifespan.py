@@ -26,6 +26,7 @@ from app.engine.reload import Reload
 from app.engine.state import Boards, RemoteState, State
 from app.engine.telemetry.access_log import AccessLog
 from app.engine.telemetry.journal import Journal
+from app.engine.telemetry.tallies import Tallies
 from app.middleware.overload import Lag
 from app.planes import Planes
 from settings import Settings
@@ -55,6 +56,7 @@ class Running:
     reload: Reload[Any]
     calls: Calls
     crew: Crew
+    tallies: Tallies
 
 
 @asynccontextmanager
@@ -76,6 +78,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         running.jobs.start("state", run)
         await running.state.settle(PATIENCE)  # type: ignore[union-attr]  # who has the one has the other
     running.jobs.start("crew", running.crew.run)
+    running.jobs.start("tallies", running.tallies.run)
     await running.reload.settle()
     running.jobs.start("settings file", running.reload.watch)
     running.jobs.start("reloads", running.calls.run)
@@ -104,6 +107,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         if (close := getattr(running.state, "close", None)) is not None:
             close()
         running.journal.close()
+        await running.tallies.tell()  # the last of it
         if running.access_log is not None:
             await running.access_log.stop()
 
