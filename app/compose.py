@@ -18,6 +18,7 @@ from app.engine.client import Client
 from app.engine.crew import Crew
 from app.engine.direct import Direct, way_in
 from app.engine.discovery.watch import Watcher
+from app.engine.duty import Duty
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
 from app.engine.prober import Prober
@@ -116,6 +117,7 @@ def create_app(settings: Settings) -> Planes:
         journal.flush()
         return instruments.tally()
 
+    duty = Duty(topology, boards, crew)
     tallies = Tallies(boards.machine, crew, tally, forget=instruments.forget, rules=rules_of(instruments.all))
 
     async def metrics() -> str:
@@ -150,7 +152,8 @@ def create_app(settings: Settings) -> Planes:
         settings=settings,
         client=client,
         jobs=Jobs(),
-        prober=Prober(topology, rng=rng),
+        duty=duty,
+        prober=Prober(topology, duty, rng=rng),
         watcher=Watcher(topology, rng=rng),
         state=state,
         boards=boards,

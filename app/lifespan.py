@@ -19,6 +19,7 @@ from app.engine.calls import Calls
 from app.engine.client import Client
 from app.engine.crew import Crew
 from app.engine.discovery.watch import Watcher
+from app.engine.duty import Duty
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
 from app.engine.prober import Prober
@@ -44,6 +45,7 @@ class Running:
     settings: Settings
     client: Client
     jobs: Jobs
+    duty: Duty
     prober: Prober
     watcher: Watcher
     state: State | RemoteState
@@ -73,6 +75,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     if running.access_log is not None:
         running.access_log.start()
     running.jobs.start("prober", running.prober.run)
+    running.jobs.start("duty", running.duty.run)
     running.jobs.start("sources", running.watcher.run)
     if (run := getattr(running.state, "run", None)) is not None:
         running.jobs.start("state", run)

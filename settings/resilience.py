@@ -83,6 +83,8 @@ class HealthSettings(Frozen):
     """Failures in a row before DOWN."""
     jitter: Ratio = 0.1
     """Share by which each interval is made longer or shorter, so that probes do not march in step."""
+    scope: Literal["process", "machine", "cluster"] = "machine"
+    """Of whom one process probes, and tells the others, by shared state; a process that is alone probes in any case."""
 
     @model_validator(mode="after")
     def _load_is_found(self) -> Self:
