@@ -19,6 +19,7 @@ from app.engine.crew import Crew
 from app.engine.direct import Direct, way_in
 from app.engine.discovery.watch import Watcher
 from app.engine.duty import Duty
+from app.engine.hints import Hints
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
 from app.engine.prober import Prober
@@ -166,6 +167,7 @@ def create_app(settings: Settings) -> Planes:
         calls=calls,
         crew=crew,
         tallies=tallies,
+        hints=Hints(topology, boards, crew),
     )
     planes = Planes(
         data=observe,

@@ -20,6 +20,7 @@ from app.engine.client import Client
 from app.engine.crew import Crew
 from app.engine.discovery.watch import Watcher
 from app.engine.duty import Duty
+from app.engine.hints import Hints
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
 from app.engine.prober import Prober
@@ -59,6 +60,7 @@ class Running:
     calls: Calls
     crew: Crew
     tallies: Tallies
+    hints: Hints
 
 
 @asynccontextmanager
@@ -82,6 +84,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         await running.state.settle(PATIENCE)  # type: ignore[union-attr]  # who has the one has the other
     running.jobs.start("crew", running.crew.run)
     running.jobs.start("tallies", running.tallies.run)
+    running.jobs.start("hints", running.hints.run)
     await running.reload.settle()
     running.jobs.start("settings file", running.reload.watch)
     running.jobs.start("reloads", running.calls.run)

@@ -17,11 +17,14 @@ class Shared(MemoryBoard):
         away: it cannot be reached.
 
         lossy: the next so many writes are done, and nobody is told.
+
+        asked: how often anything was asked of it.
     """
 
     lone = False
     away = False
     lossy = 0
+    asked = 0
 
     async def revision(self, table: Table) -> int:
         """Of the last write."""
@@ -50,6 +53,7 @@ class Shared(MemoryBoard):
         return await super().lease(name, holder, seconds)
 
     async def _reach(self) -> None:
+        self.asked += 1
         if self.away:
             raise BoardAway("it is away")
 
