@@ -11,12 +11,15 @@ from app.admin.control import Control
 from app.admin.reload import Reloads
 from app.admin.routes import routes as admin_routes
 from app.domain.membership import Change
+from app.domain.tally import Tally, rules_of
 from app.edge.link import Link
 from app.engine.calls import Calls
 from app.engine.client import Client
 from app.engine.crew import Crew
 from app.engine.direct import Direct, way_in
 from app.engine.discovery.watch import Watcher
+from app.engine.duty import Duty
+from app.engine.hints import Hints
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
 from app.engine.prober import Prober
@@ -27,6 +30,7 @@ from app.engine.telemetry.access_log import AccessLog
 from app.engine.telemetry.instruments import Instruments
 from app.engine.telemetry.journal import Journal
 from app.engine.telemetry.lines import LINES
+from app.engine.telemetry.tallies import Tallies
 from app.engine.topology import Topology
 from app.engine.transport.transport import UpstreamTransport
 from app.groups.gateway import Gateway
@@ -110,9 +114,15 @@ def create_app(settings: Settings) -> Planes:
             close=observe.close,
         )
 
-    def metrics() -> str:
+    def tally() -> Tally:
         journal.flush()
-        return instruments.text()
+        return instruments.tally()
+
+    duty = Duty(topology, boards, crew)
+    tallies = Tallies(boards.machine, crew, tally, forget=instruments.forget, rules=rules_of(instruments.all))
+
+    async def metrics() -> str:
+        return instruments.text(await tallies.together())
 
     def ready() -> tuple[bool, dict[str, dict[str, int]]]:
         open_, pools = topology.ready(monotonic())
@@ -143,7 +153,8 @@ def create_app(settings: Settings) -> Planes:
         settings=settings,
         client=client,
         jobs=Jobs(),
-        prober=Prober(topology, rng=rng),
+        duty=duty,
+        prober=Prober(topology, duty, rng=rng),
         watcher=Watcher(topology, rng=rng),
         state=state,
         boards=boards,
@@ -155,6 +166,8 @@ def create_app(settings: Settings) -> Planes:
         reload=reload,
         calls=calls,
         crew=crew,
+        tallies=tallies,
+        hints=Hints(topology, boards, crew),
     )
     planes = Planes(
         data=observe,

@@ -19,6 +19,8 @@ from app.engine.calls import Calls
 from app.engine.client import Client
 from app.engine.crew import Crew
 from app.engine.discovery.watch import Watcher
+from app.engine.duty import Duty
+from app.engine.hints import Hints
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
 from app.engine.prober import Prober
@@ -26,6 +28,7 @@ from app.engine.reload import Reload
 from app.engine.state import Boards, RemoteState, State
 from app.engine.telemetry.access_log import AccessLog
 from app.engine.telemetry.journal import Journal
+from app.engine.telemetry.tallies import Tallies
 from app.middleware.overload import Lag
 from app.planes import Planes
 from settings import Settings
@@ -43,6 +46,7 @@ class Running:
     settings: Settings
     client: Client
     jobs: Jobs
+    duty: Duty
     prober: Prober
     watcher: Watcher
     state: State | RemoteState
@@ -55,6 +59,8 @@ class Running:
     reload: Reload[Any]
     calls: Calls
     crew: Crew
+    tallies: Tallies
+    hints: Hints
 
 
 @asynccontextmanager
@@ -71,6 +77,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     if running.access_log is not None:
         running.access_log.start()
     running.jobs.start("prober", running.prober.run)
+    running.jobs.start("duty", running.duty.run)
     running.jobs.start("sources", running.watcher.run)
     shared = {"state": running.state, "board": running.boards.machine, "cluster": running.boards.cluster}
     for name, place in shared.items():
@@ -80,6 +87,8 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         if hasattr(place, "settle"):
             await place.settle(PATIENCE)
     running.jobs.start("crew", running.crew.run)
+    running.jobs.start("tallies", running.tallies.run)
+    running.jobs.start("hints", running.hints.run)
     await running.reload.settle()
     running.jobs.start("settings file", running.reload.watch)
     running.jobs.start("reloads", running.calls.run)
@@ -109,6 +118,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
             if (close := getattr(place, "close", None)) is not None:
                 close()
         running.journal.close()
+        await running.tallies.tell()  # the last of it
         if running.access_log is not None:
             await running.access_log.stop()
 

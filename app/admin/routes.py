@@ -41,7 +41,7 @@ def routes(control: Control, reloads: Reloads) -> list[BaseRoute]:
         return Json(views.routes(control.route_table, control.settings))
 
     async def metrics(_: Request) -> Response:
-        return Response(control.metrics_text(), headers={**FIELDS, "content-type": CONTENT_TYPE})
+        return Response(await control.metrics_text(), headers={**FIELDS, "content-type": CONTENT_TYPE})
 
     found: list[BaseRoute] = [Route("/live", live), Route("/ready", ready)]
     token = control.settings.admin.token

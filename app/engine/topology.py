@@ -19,6 +19,7 @@ from time import monotonic
 from types import MappingProxyType
 
 from app.domain.backend import Backend
+from app.domain.health import Word
 from app.domain.membership import Change, deputies, diff, merge
 from app.domain.pool import Pool
 from app.domain.strategies import STRATEGIES
@@ -140,10 +141,15 @@ class Topology:
     def observe(self, backend: Backend, failure: str, now: float) -> bool:
         """Take the answer of a probe, why it failed or "" for a pass; True when the backend's health flipped."""
         flipped = backend.health.observe(failure, now)
-        if flipped and (pool := self.pools.get(backend.pool)) is not None:
-            pool.flip(backend, now)
-            if any(held.pool == backend.pool for held in self._held):
-                self._follow(pool)
+        if flipped:
+            self._flip(backend, now)
+        return flipped
+
+    def believe(self, backend: Backend, word: Word, now: float) -> bool:
+        """Take the word of another process that probes it; True when the backend's health flipped."""
+        flipped = backend.health.adopt(*word)
+        if flipped:
+            self._flip(backend, now)
         return flipped
 
     def ready(self, now: float) -> tuple[bool, dict[str, dict[str, int]]]:
@@ -162,6 +168,12 @@ class Topology:
         if now >= self._gate or not any(self._awaited(pool) for pool in self.pools.values()):
             self._gate = now
         return now >= self._gate, found
+
+    def _flip(self, backend: Backend, now: float) -> None:
+        if (pool := self.pools.get(backend.pool)) is not None:
+            pool.flip(backend, now)
+            if any(held.pool == backend.pool for held in self._held):
+                self._follow(pool)
 
     def _awaited(self, pool: Pool) -> bool:
         if pool.available:

@@ -189,7 +189,7 @@ async def test_the_prefix_is_a_setting() -> None:
 
 
 async def test_a_defect_is_a_logged_500_without_details(plane: Plane, caplog: pytest.LogCaptureFixture) -> None:
-    def broken() -> str:
+    async def broken() -> str:
         raise RuntimeError("hunter2")
 
     plane.control.metrics_text = broken

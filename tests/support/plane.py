@@ -38,6 +38,11 @@ def settings(**given: Any) -> Settings:
     )
 
 
+async def told() -> str:
+    """Something to scrape."""
+    return "# TYPE up gauge\nup 1\n"
+
+
 class Plane:
     """A control plane over real parts, without a socket."""
 
@@ -50,7 +55,7 @@ class Plane:
             settings=said,
             topology=topology,
             route_table=RouteTable.build(said.groups),
-            metrics_text=lambda: "# TYPE up gauge\nup 1\n",
+            metrics_text=told,
             ready=lambda: self.ready,
         )
         board = MemoryBoard()
