@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from math import inf
 from pathlib import Path
-from random import Random
 from typing import Any
 from uuid import uuid4
 
@@ -17,40 +16,20 @@ from app.engine.state.board import LARGEST, Board, Conflict, Table, follow
 from app.engine.state.directory import Held
 from app.engine.state.lmdb_board import LmdbBoard
 from app.engine.state.memory_board import MemoryBoard
-from app.engine.state.redis_board import RedisBoard
-from settings.state import StateSettings
 
 FLEETING, LASTING = Table("fleeting"), Table("lasting", lasting=True)
 
 
 KINDS = ("memory", "lmdb", "lmdb of a supervisor", "redis")
-Opened = Callable[[str], Awaitable[Board]]
-
-
-@pytest.fixture
-async def opened() -> AsyncIterator[Opened]:
-    """Opens a board in Redis that runs as long as the test."""
-    jobs: list[asyncio.Task[None]] = []
-
-    async def opened(url: str, **options: Any) -> Board:
-        board = RedisBoard(StateSettings(place=url, **options), Random(1))
-        jobs.append(asyncio.create_task(board.run()))
-        await board.settle(5.0)
-        return board
-
-    yield opened
-    for job in jobs:
-        job.cancel()
-    await asyncio.gather(*jobs, return_exceptions=True)
 
 
 @pytest.fixture(params=KINDS)
-async def board(request: pytest.FixtureRequest, tmp_path: Path, opened: Any) -> AsyncIterator[Board]:
+async def board(request: pytest.FixtureRequest, tmp_path: Path, open_board: Any) -> AsyncIterator[Board]:
     """A board of every kind."""
     if request.param == "memory":
         yield MemoryBoard()
     elif request.param == "redis":
-        yield await opened(request.getfixturevalue("redis_server").url, prefix=uuid4().hex)
+        yield await open_board(request.getfixturevalue("redis_server").url, prefix=uuid4().hex)
     else:
         board = LmdbBoard(Held(tmp_path), lasting=request.param == "lmdb")
         yield board
