@@ -23,6 +23,7 @@ from app.engine.hints import Hints
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
 from app.engine.prober import Prober
+from app.engine.registrations import CLUSTER_LOOK, LOOK, Registrations
 from app.engine.reload import Reload
 from app.engine.revisions import Revisions
 from app.engine.state import open_boards, open_state
@@ -149,6 +150,8 @@ def create_app(settings: Settings) -> Planes:
     revisions = Revisions(boards.machine, settings.reload.keep)
     reload = Reload(settings, plan=plan, apply=take, revisions=revisions)
     calls = Calls(reload, boards.cluster, crew)
+    look = LOOK if boards.cluster is boards.machine else CLUSTER_LOOK
+    registrations = Registrations(topology, boards.cluster, crew, settings.admin.allow_backends, look=look)
     running = Running(
         settings=settings,
         client=client,
@@ -165,6 +168,7 @@ def create_app(settings: Settings) -> Planes:
         link=link,
         reload=reload,
         calls=calls,
+        registrations=registrations,
         crew=crew,
         tallies=tallies,
         hints=Hints(topology, boards, crew),
@@ -172,7 +176,7 @@ def create_app(settings: Settings) -> Planes:
     planes = Planes(
         data=observe,
         prefix=settings.admin.prefix,
-        routes=admin_routes(control, Reloads(reload, calls)),
+        routes=admin_routes(control, Reloads(reload, calls), registrations),
         lifespan=partial(lifespan, running=running),
         direct=direct,
     )

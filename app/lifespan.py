@@ -24,6 +24,7 @@ from app.engine.hints import Hints
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
 from app.engine.prober import Prober
+from app.engine.registrations import Registrations
 from app.engine.reload import Reload
 from app.engine.state import Boards, RemoteState, State
 from app.engine.telemetry.access_log import AccessLog
@@ -58,6 +59,7 @@ class Running:
     link: Link
     reload: Reload[Any]
     calls: Calls
+    registrations: Registrations
     crew: Crew
     tallies: Tallies
     hints: Hints
@@ -92,6 +94,8 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     await running.reload.settle()
     running.jobs.start("settings file", running.reload.watch)
     running.jobs.start("reloads", running.calls.run)
+    await running.registrations.settle()
+    running.jobs.start("registrations", running.registrations.run)
     hung_up = _on_hang_up(running)
     if running.lag is not None:
         running.jobs.start("loop lag", running.lag.run)

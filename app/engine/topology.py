@@ -125,13 +125,20 @@ class Topology:
     def remove(self, backend: Backend) -> None:
         """Take a backend out of its pool, which keeps its object, and tell the listeners.
 
-        It is back when settings are applied that change its pool and still have it, or when all sources have stopped
-        to name it and one begins anew.
+        It is back when it is restored, when settings are applied that change its pool and still have it, or when all
+        sources have stopped to name it and one begins anew.
         """
         self.pools[backend.pool].remove(backend)
         self._removed.setdefault(backend.pool, set()).add(backend.id)
         self._depart((backend,))
         self._announce(Change((), (backend,)))
+
+    def restore(self, pool: str, backend: str) -> None:
+        """Have a backend again that was removed, where a source names it."""
+        removed = self._removed.get(pool, set())
+        if backend in removed:
+            removed.discard(backend)
+            self._follow(self.pools[pool])
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Have *listener* called after each change of the backends; the function that comes back ends it."""

@@ -88,7 +88,7 @@ async def test_the_token_is_never_shown(plane: Plane) -> None:
 async def test_config_has_the_settings_and_their_origins(plane: Plane) -> None:
     found = (await plane.ask("/-/config", headers=BEARER)).json()
 
-    assert found["settings"]["admin"] == {"prefix": "/-", "token": "**********"}
+    assert found["settings"]["admin"] == {"prefix": "/-", "token": "**********", "allow_backends": []}
     assert found["settings"]["pools"]["a"]["timeouts"]["connect"] == "1s"
     assert set(found) == {"settings", "origins", "warnings"}
 
