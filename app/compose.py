@@ -156,6 +156,7 @@ def create_app(settings: Settings) -> Planes:
         settings=settings,
         client=client,
         jobs=Jobs(),
+        topology=topology,
         duty=duty,
         prober=Prober(topology, duty, rng=rng),
         watcher=Watcher(topology, rng=rng),

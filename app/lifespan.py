@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,12 +31,16 @@ from app.engine.state import Boards, RemoteState, State
 from app.engine.telemetry.access_log import AccessLog
 from app.engine.telemetry.journal import Journal
 from app.engine.telemetry.tallies import Tallies
+from app.engine.topology import Topology
 from app.middleware.overload import Lag
 from app.planes import Planes
 from settings import Settings
 
 PATIENCE = 1.0
 """Seconds that we wait for shared state; without it, limits begin as they do while it is away."""
+
+LOOK = 0.02
+"""Seconds between two looks whether a worker is ready."""
 
 _log = logging.getLogger("l7lb")
 
@@ -47,6 +52,7 @@ class Running:
     settings: Settings
     client: Client
     jobs: Jobs
+    topology: Topology
     duty: Duty
     prober: Prober
     watcher: Watcher
@@ -70,8 +76,9 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     """Start, hand the edge its link, and stop.
 
     Nothing here waits for a backend, and for shared state for a second at most: the listener opens at once, and
-    `/-/ready` says when requests may come. At the end uvicorn has closed its listeners and let the requests finish
-    before we are told.
+    `/-/ready` says when requests may come. Nobody can ask that of one worker among several: such a one begins to listen
+    when requests may come to it; until then they go to the others, or wait. At the end uvicorn has closed its listeners
+    and let the requests finish before we are told.
     """
     for warning in running.settings.warnings:
         _log.warning("%s", warning)
@@ -109,6 +116,8 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     if adopted is not None and adopted.certificate is not None:
         running.jobs.start("certificate", adopted.certificate)
     _settle()
+    if multiprocessing.parent_process() is not None:
+        await _ready(running.topology)
     try:
         yield {STATE_KEY: running.link}
     finally:
@@ -118,13 +127,22 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         await running.jobs.stop()
         await running.copies.stop()
         await running.client.aclose()
+        running.journal.close()
+        await running.tallies.tell()  # the last of it
         for place in {running.state, *running.boards}:
             if (close := getattr(place, "close", None)) is not None:
                 close()
-        running.journal.close()
-        await running.tallies.tell()  # the last of it
         if running.access_log is not None:
             await running.access_log.stop()
+
+
+async def _ready(topology: Topology) -> None:
+    """Wait until requests may come; for `initial_grace` at most."""
+    while True:
+        opened, _ = topology.ready(time.monotonic())
+        if opened:
+            return
+        await asyncio.sleep(LOOK)
 
 
 def _on_hang_up(running: Running) -> Callable[[], None]:
