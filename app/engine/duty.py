@@ -35,7 +35,9 @@ from settings.pools import PoolSettings
 HEALTH = Table("health")
 """Pool and terms -> what is known of its backends."""
 LOOK = 0.1
-"""Seconds between two looks at what the others say, and how late at most our word is written."""
+"""Seconds between two looks at what the others say."""
+BATCH = 0.005
+"""Seconds that news wait for more of it before they are written."""
 LEASE = 2.0
 """Seconds."""
 RENEWAL = 0.5
@@ -111,6 +113,7 @@ class Duty:
         self._clock = clock
         self._wall = wall
         self._posts: dict[str, Post] = {}
+        self._news = asyncio.Event()
         self.changed: Callable[[], None] = lambda: None
 
     def mine(self, pool: Pool, backend: Backend) -> bool:
@@ -127,6 +130,7 @@ class Duty:
             post.loads[backend] = load.decode("latin-1"), self._wall()
         if load or backend.health.word != before:
             post.fresh = True
+            self._news.set()
 
     async def run(self) -> None:
         """The job: see who is on duty until it is cancelled."""
@@ -178,7 +182,11 @@ class Duty:
                 for _, post in posts:
                     post.alone, post.heard, post.due = away, None, -inf
                 self.changed()
-            await asyncio.sleep(LOOK)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await self._news.wait()
+                    self._news.clear()
+                    await asyncio.sleep(BATCH)
 
     async def _attend(self, board: Board, pool: Pool, post: Post, note: Note | None) -> None:
         """Do what there is to do at a post. Raises BoardAway."""
