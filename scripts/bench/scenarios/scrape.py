@@ -23,7 +23,6 @@ PATIENCE = 60.0  # seconds for all workers to be there
 
 def scraped(workers: int) -> Build:
     """So many workers, all of it on, whose metrics may be read."""
-
     return lambda site: full(site, {"LB_ADMIN__TOKEN": TOKEN}, "--workers", str(workers))
 
 
