@@ -32,14 +32,10 @@ from app.engine.topology import Topology
 
 HEALTH = Table("health")
 """Pool and terms -> what is known of its backends."""
-LOOK = 0.1
-"""Seconds between two looks at what the others say."""
-BATCH = 0.005
-"""Seconds that news wait for more of it before they are written."""
-LEASE = 2.0
-"""Seconds."""
-RENEWAL = 0.5
-"""Seconds between two attempts at a lease."""
+LOOK, BATCH = 0.1, 0.005
+"""Seconds between two looks at what the others say; that news wait for more of it before they are written."""
+LEASE, RENEWAL = 2.0, 0.5
+"""Seconds that a lease lasts; between two attempts at it."""
 LASTING = 8.0
 """Seconds for which a note holds that is not written anew."""
 PATIENCE = 4.0

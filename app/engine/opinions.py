@@ -25,7 +25,7 @@ class Opinion(NamedTuple):
 
 def key_of(pool: str, settings: PoolSettings) -> str:
     """What the lease and the note of a pool are called: another for who probes otherwise."""
-    terms = settings.health.model_dump_json(exclude={"scope"}) + settings.tls.model_dump_json()
+    terms = settings.health.model_dump_json() + settings.tls.model_dump_json()
     return f"{pool} {blake2b(terms.encode(), digest_size=8).hexdigest()}"
 
 
