@@ -86,7 +86,6 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     if running.access_log is not None:
         running.access_log.start()
     running.jobs.start("prober", running.prober.run)
-    running.jobs.start("duty", running.duty.run)
     running.jobs.start("sources", running.watcher.run)
     shared = {"state": running.state, "board": running.boards.machine, "cluster": running.boards.cluster}
     for name, place in shared.items():
@@ -96,6 +95,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         if hasattr(place, "settle"):
             await place.settle(PATIENCE)
     running.jobs.start("crew", running.crew.run)
+    running.jobs.start("duty", running.duty.run)
     running.jobs.start("tallies", running.tallies.run)
     running.jobs.start("hints", running.hints.run)
     await running.reload.settle()
