@@ -12,6 +12,8 @@ from scripts.bench.figures import Figures
 
 METRICS = {
     "cpu_us": ("CPU us/request", ".1f"),
+    "take_cpu_us": ("CPU us/take", ".2f"),
+    "take_us": ("us/take", ".2f"),
     "cpu_ms": ("CPU ms/100 MiB", ".0f"),
     "scrape_ms": ("ms/scrape", ".2f"),
     "growth": ("RSS 100k/10k", ".3f"),

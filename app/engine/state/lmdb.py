@@ -106,7 +106,7 @@ class LmdbState:
             return self._alone.take(name, key, rule, now)
 
     def make_room(self, keys: int) -> None:
-        """Have room for so many buckets: a reload brought limiters. Where there is none on the disk, the log says so."""
+        """Have room for so many buckets, for a reload brought limiters; where the disk has none, the log says so."""
         size = room(keys)
         if size <= self._env.info()["map_size"]:
             return
