@@ -80,16 +80,23 @@ def test_what_the_dead_have_counted_stays_counted() -> None:
 
 
 def test_nothing_counts_twice_over_a_rolling_restart() -> None:
-    """Each worker tells all that it has counted before it ends."""
-    with Backend(answers(reply(b"hello"))) as backend, crew(2, backend) as balancer:
+    """Each worker tells all that it has counted before it ends, and none that starts has a backend for DOWN."""
+    with Probed() as backend, crew(2, backend, **QUICK) as balancer:
         for _ in range(100):
             assert balancer.get("/").status == 200
         before = set(serving(balancer))
         balancer.process.send_signal(signal.SIGHUP)
-        until(lambda: len(now := set(serving(balancer))) == 2 and not now & before, "new workers", within=40)
-        until(lambda: here(balancer) == 2, "them to know each other", within=20)
+        up, counted = [], []
 
-        assert {requests(balancer) for _ in range(10)} == {100}
+        def over() -> bool:
+            up.append(scrape(balancer, "l7lb_backend_up"))
+            counted.append(requests(balancer))
+            return len(now := set(serving(balancer))) == 2 and not now & before and here(balancer) == 2
+
+        until(over, "new workers that know each other", within=40)
+
+        assert set(up) == {1}
+        assert set(counted) == {100}
 
 
 def unasked(balancer: Balancer, backend: Backend, times: int) -> bool:
