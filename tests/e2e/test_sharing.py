@@ -21,6 +21,7 @@ from tests.support.server import Balancer, pool
 from tests.support.supervised import serving
 from tests.support.until import settled, until
 
+STARTED = "Application startup complete"
 LEASE = 2.0
 """Seconds: how long a worker that died is still believed to probe."""
 
@@ -46,10 +47,12 @@ def here(balancer: Balancer) -> int:
 
 
 def kill(balancer: Balancer, victim: int) -> None:
-    """SIGKILL a worker, and wait until another has taken its place."""
-    count = len(serving(balancer))
+    """SIGKILL a worker, and wait until another has taken its place and takes requests."""
+    count, started = len(serving(balancer)), balancer.stderr.count(STARTED)
     os.kill(victim, signal.SIGKILL)
-    until(lambda: victim not in serving(balancer) and len(serving(balancer)) == count, "a new worker", within=20)
+    until(lambda: balancer.stderr.count(STARTED) > started, "a new worker", within=40)
+    assert victim not in serving(balancer)
+    assert len(serving(balancer)) == count
 
 
 def requests(balancer: Balancer) -> float:
@@ -84,6 +87,7 @@ def test_nothing_counts_twice_over_a_rolling_restart() -> None:
     with Probed() as backend, crew(2, backend, **QUICK) as balancer:
         for _ in range(100):
             assert balancer.get("/").status == 200
+        until(lambda: requests(balancer) == 100, "100 to be told", within=5)
         before = set(serving(balancer))
         balancer.process.send_signal(signal.SIGHUP)
         up, counted = [], []
@@ -138,6 +142,7 @@ def test_one_worker_probes_for_all_and_the_next_when_it_is_killed() -> None:
     over, and those of its predecessor.
     """
     with Probed() as backend, crew(4, backend, **QUICK) as balancer:
+        until(lambda: balancer.stderr.count(STARTED) == 4, "all to have started", within=40)
         seen = len(backend.probes)
         until(lambda: len(backend.probes) >= seen + 15, "probes")
         first, last = backend.probes[seen], backend.probes[seen + 14]
