@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
@@ -40,7 +40,8 @@ class Kept(Protocol):
 class Tunnels:
     """They are looked at while there are any."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
         self._all: set[Kept] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Future[None] | None = None
@@ -74,7 +75,7 @@ class Tunnels:
 
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
-        now = monotonic()
+        now = self._clock()
         for kept in tuple(self._all):
             backend = kept.backend
             if kept.deadline <= now:
