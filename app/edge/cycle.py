@@ -187,7 +187,8 @@ class Cycle:
         kind = message["type"]
         if kind == "http.response.body":
             more = message.get("more_body", False)
-            self._write(message.get("body", b""), more, () if more else message.get("lb.trailers", ()))
+            trailers = message["lb.trailers"] if "lb.trailers" in message else ()  # noqa: SIM401  # a call
+            self._write(message.get("body", b""), more, trailers)
         elif kind == "http.response.start" and self._stage == _NEW:
             self._start(message["status"], message.get("headers", ()))
         else:

@@ -59,20 +59,20 @@ class Relay:
         if connection.done:
             piece = connection.take()
             exchange.bytes_out = len(piece)
-            await self._end(piece, response, send, asked)
+            message: Message = {"type": "http.response.body", "body": piece}
+            if connection.trailers:
+                _trail(message, connection.trailers, asked)
+            response.release()
+            await send(message)
             return
         while piece := await connection.more(monotonic()):
             exchange.bytes_out += len(piece)
             if connection.finished:  # the last piece and the end leave together
                 break
             await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await self._end(piece, response, send, asked)
-
-    async def _end(self, piece: bytes, response: UpstreamResponse, send: Send, asked: Fields) -> None:
-        """Send the last piece, when the backend's connection is free for others."""
-        message: Message = {"type": "http.response.body", "body": piece}
-        if (trailers := response.connection.trailers) and takes_trailers(asked):
-            message["lb.trailers"] = trailers
+        message = {"type": "http.response.body", "body": piece}
+        if connection.trailers:
+            _trail(message, connection.trailers, asked)
         response.release()
         await send(message)
 
@@ -99,6 +99,12 @@ async def respond(scope: Scope, send: Send, status: int, headers: Sequence[Field
         exchange.bytes_out = len(body)
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
+
+
+def _trail(message: Message, trailers: Sequence[Field], asked: Fields) -> None:
+    """Have the last message of a response carry its trailers, where the request takes them."""
+    if takes_trailers(asked):
+        message["lb.trailers"] = trailers
 
 
 def _decorate(exchange: Exchange, fields: Fields) -> None:
