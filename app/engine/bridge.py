@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from websockets.client import ClientProtocol
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import EXTERNAL_CLOSE_CODES, CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
@@ -64,6 +64,7 @@ class Bridge:
         self._paused = False
         self._news: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
+        self._patience: asyncio.Timeout | None = None
         self._leaving = False
         self._client_gone = False
         self._lost = False
@@ -93,18 +94,21 @@ class Bridge:
             self.data_received(rest)
         hearing = self._loop.create_task(self._hear(door))
         try:
-            with suppress(ClientGone):
-                await self._tell(door)
+            with suppress(ClientGone, TimeoutError):
+                async with asyncio.timeout(None) as self._patience:
+                    await self._tell(door)
+            self._patience = None
             hearing.cancel()
             await self._part()
         except asyncio.CancelledError:
             self._goodbye(GOING_AWAY)
             self._transport.close()
             raise
+        except BaseException:
+            self._transport.abort()
+            raise
         finally:
             hearing.cancel()
-            if not self._lost:
-                self._transport.abort()
 
     def end(self, error: ProxyError) -> None:
         """End it for our own reason, of which both sides are told."""
@@ -119,6 +123,8 @@ class Bridge:
         """The deadline has passed."""
         if self._leaving or self._client_gone:
             self._transport.abort()
+            if self._patience is not None:
+                self._patience.reschedule(0.0)  # the client may be one that does not read
         else:
             self.end(TunnelIdle(f"no byte either way for {self._timeout:g} s"))
 
@@ -181,7 +187,7 @@ class Bridge:
             if piece and not self._transport.is_closing():
                 self._transport.write(piece)
 
-    def _goodbye(self, code: int, reason: str = "") -> None:
+    def _goodbye(self, code: int | None, reason: str = "") -> None:
         if self._codec.state is State.OPEN:
             self._codec.send_close(code, reason)
             self._flush()
@@ -234,34 +240,34 @@ class Bridge:
             await self._news
 
     async def _hear(self, door: Door) -> None:
-        """Hand on the client's messages, each only when the backend took the one before."""
+        """Hand on the client's messages, each only when the backend took the one before; then how it ends."""
         codec = self._codec
-        while (message := await door.next())["type"] == "websocket.receive":
-            self._moved()
-            if codec.state is not State.OPEN:
-                continue
-            text = message.get("text")
-            data: bytes = text.encode() if text is not None else message.get("bytes") or b""
-            self._exchange.bytes_in += len(data)
-            if text is not None:
-                codec.send_text(data)
-            else:
-                codec.send_binary(data)
-            self._flush()
-            while self._drained is not None:
-                await self._drained
-        self._client_gone = True
-        self.deadline = monotonic() + GOODBYE
-        code = message.get("code", CloseCode.NO_STATUS_RCVD)
-        if code == CloseCode.ABNORMAL_CLOSURE:
-            self._transport.abort()
-        elif code == CloseCode.NO_STATUS_RCVD:
-            if codec.state is State.OPEN:
-                codec.send_close()
+        try:
+            while (message := await door.next())["type"] == "websocket.receive":
+                self._moved()
+                if codec.state is not State.OPEN:
+                    continue
+                text = message.get("text")
+                data: bytes = text.encode() if text is not None else message.get("bytes") or b""
+                self._exchange.bytes_in += len(data)
+                if text is not None:
+                    codec.send_text(data)
+                else:
+                    codec.send_binary(data)
                 self._flush()
-        else:
+                while self._drained is not None:
+                    await self._drained
+        finally:
+            self._client_gone = True
+            self.deadline = monotonic() + GOODBYE
+            self._wake()
+        code = message.get("code", CloseCode.NO_STATUS_RCVD)
+        if code == CloseCode.NO_STATUS_RCVD:
+            self._goodbye(None)
+        elif code in EXTERNAL_CLOSE_CODES or 3000 <= code < 5000:
             self._goodbye(code, message.get("reason") or "")
-        self._wake()
+        else:  # the client said nothing that could be handed on
+            self._transport.abort()
 
     def _moved(self) -> None:
         if not (self._leaving or self._client_gone):

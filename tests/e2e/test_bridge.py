@@ -240,6 +240,24 @@ class TestEnds:
         finally:
             control.change(balancer, name, draining=False)
 
+    def test_a_client_that_does_not_read(self, balancer: Balancer, talker: Talker) -> None:
+        """It cannot be told, and is no reason to stay."""
+
+        async def pour(ws: ServerConnection) -> None:
+            while True:
+                await ws.send(b"x" * 60_000)
+
+        talker.play(pour)
+        (name,) = control.seen(balancer)["backends"]
+        try:
+            with balancer.client(receive_buffer=4096) as client:
+                client.send(request("/", *HANDSHAKE))
+                assert client.head()[0] == 101
+                control.change(balancer, name, draining=True, deadline=0.2)
+                until(lambda: in_flight(balancer) == 0, "its place to be given back")
+        finally:
+            control.change(balancer, name, draining=False)
+
     def test_the_grace_time_ends(self, talker: Talker) -> None:
         """That server tells the client by itself, the backend is told by us."""
         settings = {"LB_ROUTES": "/=main", "LB_DRAIN__GRACE": "1s", **pool("main", talker)}

@@ -287,9 +287,9 @@ class TestLayers:
             assert ws.response.headers["X-Out"] == "2"
 
 
-@pytest.mark.parametrize("flags", [("--ws", "websockets-sansio"), ("--ws", "none")])
+@pytest.mark.parametrize("flags", [("--ws", "websockets-sansio"), ("--ws", "none"), ("--loop", "asyncio")])
 def test_uvicorns_own_websockets_are_never_asked(talker: Talker, flags: tuple[str, ...]) -> None:
-    """Whatever `--ws` says, the connection is ours: compression is agreed end to end."""
+    """Whatever `--ws` says, and on any loop, the connection is ours: compression is agreed end to end."""
     with Balancer({"LB_ROUTES": "/=main", **pool("main", talker)}, *flags) as balancer, talking(balancer) as ws:
         ws.send("hello")
         assert ws.recv(timeout=15) == "hello"
@@ -298,11 +298,12 @@ def test_uvicorns_own_websockets_are_never_asked(talker: Talker, flags: tuple[st
         assert ws.response.headers["via"] == "1.1 l7lb"
 
 
-def test_over_tls(certificate: Certificate, talker: Talker) -> None:
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_over_tls(certificate: Certificate, talker: Talker, loop: str) -> None:
     """The client's side and the backend's; closes pass there, too."""
     with Talker(ssl=certificate.server()) as safe:
         settings = {"LB_ROUTES": "/=main", **pool("main", safe, tls__ca=certificate.ca)}
-        with Balancer(settings, certificate=certificate) as balancer, talking(balancer) as ws:
+        with Balancer(settings, "--loop", loop, certificate=certificate) as balancer, talking(balancer) as ws:
             ws.send(b"x" * 300_000)
             assert ws.recv(timeout=15) == b"x" * 300_000
             ws.close(4123, "bye")
