@@ -19,7 +19,7 @@ PURGED = 4
 """A soft purge has made it stale."""
 
 _FORMAT = 1
-_HEAD = Struct("!BBHQddddddqqHHH")
+_HEAD = Struct("!BBHQddddddqqqHHH")
 _SIZE = Struct("!I")
 
 
@@ -50,7 +50,7 @@ class Stored:
 
         until: when a store may forget it, for nothing could be done with it any more.
 
-        start: of the body's first byte in the whole representation; 0 but for a partial one.
+        start, end: of a partial response: its first byte in the whole representation, and the one after its last.
 
         total: bytes of the whole representation; -1 where the body is the whole.
 
@@ -71,6 +71,7 @@ class Stored:
     stale_error: float = 0.0
     until: float = 0.0
     start: int = 0
+    end: int = 0
     total: int = -1
     flags: int = 0
     vary: tuple[tuple[bytes, bytes | None], ...] = ()
@@ -94,7 +95,7 @@ class Stored:
         """All of it as bytes; `decoded` reads them again."""
         head = _HEAD.pack(
             _FORMAT, self.flags, self.status, self.stamp, self.received, self.age, self.lifetime, self.stale_revalidate,
-            self.stale_error, self.until, self.start, self.total, len(self.fields), len(self.vary), len(self.tags),
+            self.stale_error, self.until, self.start, self.end, self.total, len(self.fields), len(self.vary), len(self.tags),
         )  # fmt: skip
         pieces = [head]
         for text in self._texts():
@@ -121,10 +122,10 @@ def decoded(data: bytes) -> Stored:
     except (error, ValueError) as fault:
         raise Unreadable(str(fault)) from None
     chosen = tuple((name, value[1:] if value.startswith(b"+") else None) for name, value in pairs[fields:])
-    received, age, lifetime, stale_revalidate, stale_error, until, start, total = numbers
+    received, age, lifetime, stale_revalidate, stale_error, until, start, end, total = numbers
     return Stored(
         stamp, status, tuple(pairs[:fields]), received, age, lifetime, stale_revalidate, stale_error, until, start,
-        total, flags, chosen, tuple(texts[2 * (fields + vary) :]),
+        end, total, flags, chosen, tuple(texts[2 * (fields + vary) :]),
     )  # fmt: skip
 
 
