@@ -13,7 +13,8 @@ from settings.units import Duration, Ratio
 
 UNKEYED = (
     "x-forwarded-host", "x-forwarded-prefix", "x-forwarded-server", "x-forwarded-scheme", "x-forwarded-port", "x-host",
-    "x-original-host", "x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override",
+    "x-original-host", "x-original-url", "x-rewrite-url", "x-http-method", "x-http-method-override",
+    "x-method-override",
 )  # fmt: skip
 """Fields that backends build answers from and that no `Vary` names: by them a cache is poisoned."""
 

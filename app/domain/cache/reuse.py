@@ -1,10 +1,12 @@
 """What is done with a request, given what is stored: RFC 9111 section 4.
 
-no stored response was chosen by what the request has    MISS
-it is fresh, as fresh as the request wants               FRESH: served
-it may be used stale while it is validated (RFC 5861)    STALE: served, and validated once
-the request takes it stale (max-stale)                   FRESH, too
-else                                                     VALIDATE: the backend is asked, with its validators
+| a stored response...                                 |          |                                           |
+|------------------------------------------------------|----------|-------------------------------------------|
+| none was chosen by what the request has              | MISS     | the backend is asked                      |
+| is fresh, as fresh as the request wants              | FRESH    | served                                    |
+| the request takes as stale as it is (max-stale)      | FRESH    | served                                    |
+| may be used stale while it is validated (RFC 5861)   | STALE    | served, and the backend asked, once       |
+| else                                                 | VALIDATE | the backend is asked, with its validators |
 """
 
 from __future__ import annotations
@@ -94,10 +96,9 @@ def reuse(
 
 
 def bears(stored: Stored, now: float, *, down: float = 0.0) -> bool:
-    """Whether *stored* may be used stale in place of an error.
+    """Whether *stored* may be used stale in place of an error at *now*.
 
-    Args:
-        down: seconds for which it may be, as well, because no backend is available; 0 where one is.
+    *down* is seconds for which it may be, as well, because no backend is available; 0 where one is.
     """
     over = stored.age_at(now) - stored.lifetime
     if stored.flags & (MUST_REVALIDATE | NO_CACHE):

@@ -95,7 +95,8 @@ class Stored:
         """All of it as bytes; `decoded` reads them again."""
         head = _HEAD.pack(
             _FORMAT, self.flags, self.status, self.stamp, self.received, self.age, self.lifetime, self.stale_revalidate,
-            self.stale_error, self.until, self.start, self.end, self.total, len(self.fields), len(self.vary), len(self.tags),
+            self.stale_error, self.until, self.start, self.end, self.total,
+            len(self.fields), len(self.vary), len(self.tags),
         )  # fmt: skip
         pieces = [head]
         for text in self._texts():

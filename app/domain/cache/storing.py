@@ -81,20 +81,10 @@ class Policy:
         requested: float,
         received: float,
     ) -> Stored | str:
-        """What is stored of a response to *lookup*; or why nothing is.
+        """What is stored of a response to *lookup*, its end-to-end *fields* and *status*; or why nothing is.
 
-        Args:
-            lookup: the request.
-
-            status: of the response.
-
-            fields: end-to-end, of the response.
-
-            extra: what the settings make part of the key.
-
-            stamp: of what is stored.
-
-            requested, received: wall-clock seconds: the request left, the head had come.
+        *extra* is what the settings make part of the key, *stamp* that of what is stored. At *requested* the request
+        left and at *received* the head had come, in wall-clock seconds.
         """
         said = self.said(fields)
         if (why := self._refusal(lookup, status, said)) is not None:

@@ -4,8 +4,8 @@ A key has a few stored responses, its variants: those whose `Stored.vary` differ
 that was committed last takes the place of the other. A store knows nothing of HTTP: whether a response may be used, and
 how, is decided by app.domain.cache from `Stored`; a store only keeps, finds, forgets.
 
-A key is bytes that begin with the group's name, a space and the URL: `api https://example.org/path?query`; what else
-makes a key follows after a NUL. So a prefix of keys is a prefix of URLs.
+A key is a group's name, a space and a URL: `api https://example.org/path?query`. So a prefix of keys is a prefix of
+URLs; what else tells one response from another is in its `Stored.vary`.
 """
 
 from __future__ import annotations
