@@ -31,6 +31,7 @@ from app.engine.topology import Topology
 from app.engine.transport.transport import UpstreamTransport
 from app.groups.gateway import Gateway
 from app.groups.mount import GroupMount
+from app.groups.stores import Stores
 from app.lifespan import Running, lifespan
 from app.middleware.observe import Observe
 from app.middleware.overload import Lag
@@ -69,8 +70,9 @@ def create_app(settings: Settings) -> Planes:
 
     # The groups, and what they need
     copies = Copies()
+    stores = Stores(settings.caches)
     lag = Lag(settings.edge.max_loop_lag) if settings.edge.max_loop_lag else None
-    ground = Ground(topology, client, state, copies, lag, rng)
+    ground = Ground(topology, client, state, copies, stores, lag, rng)
     now = build(settings, table, ground)
     gateway = Gateway(table, now.groups, settings.edge.encoded_slash)
 
@@ -90,6 +92,7 @@ def create_app(settings: Settings) -> Planes:
         dispatchers=dispatchers,
         limited=lambda: [limiter.sample() for limiter in now.limiters.values()],
         mirrored=copies.sample,
+        caches=stores,
         dropped=lambda: access_log.dropped if access_log is not None else 0,
         state=state,
         lag=lag,
@@ -150,6 +153,7 @@ def create_app(settings: Settings) -> Planes:
         journal=journal,
         access_log=access_log,
         copies=copies,
+        stores=stores,
         lag=lag,
         link=link,
         reload=reload,

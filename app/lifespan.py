@@ -26,6 +26,7 @@ from app.engine.reload import Reload
 from app.engine.state import Boards, RemoteState, State
 from app.engine.telemetry.access_log import AccessLog
 from app.engine.telemetry.journal import Journal
+from app.groups.stores import Stores
 from app.middleware.overload import Lag
 from app.planes import Planes
 from settings import Settings
@@ -50,6 +51,7 @@ class Running:
     journal: Journal
     access_log: AccessLog | None
     copies: Copies
+    stores: Stores
     lag: Lag | None
     link: Link
     reload: Reload[Any]
@@ -75,6 +77,8 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     if (run := getattr(running.state, "run", None)) is not None:
         running.jobs.start("state", run)
         await running.state.settle(PATIENCE)  # type: ignore[union-attr]  # who has the one has the other
+    for name, store in running.stores.by_name.items():
+        running.jobs.start(f"cache {name}", store.run)
     running.jobs.start("crew", running.crew.run)
     await running.reload.settle()
     running.jobs.start("settings file", running.reload.watch)
@@ -100,6 +104,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
             adopted.release()
         await running.jobs.stop()
         await running.copies.stop()
+        await running.stores.stop()
         await running.client.aclose()
         if (close := getattr(running.state, "close", None)) is not None:
             close()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from app.engine.mirror import Copies
     from app.engine.state import RemoteState, State
     from app.engine.topology import Topology
+    from app.groups.stores import Stores
     from settings import Settings
     from settings.groups import GroupSettings
     from settings.limits import LimitSettings
@@ -49,6 +50,7 @@ class Ground:
     client: Client
     state: State | RemoteState
     copies: Copies
+    stores: Stores
     lag: Lag | None
     rng: Random
 
@@ -113,7 +115,13 @@ def build(settings: Settings, table: RouteTable, ground: Ground, former: Snapsho
         if former is not None and _same(former, settings, name, dispatchers, limiters):
             return former.groups[name]
         return build_group(
-            name, wanted, forwarder_factory=forwarder, limiters=limiters, copies=ground.copies, rng=ground.rng
+            name,
+            wanted,
+            forwarder_factory=forwarder,
+            limiters=limiters,
+            copies=ground.copies,
+            stores=ground.stores,
+            rng=ground.rng,
         )
 
     groups = {name: group(name, wanted) for name, wanted in settings.groups.items()}

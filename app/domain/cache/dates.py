@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from calendar import timegm
-from time import gmtime
 
 _MONTHS = {
     month: number
@@ -17,6 +16,7 @@ _FORMATS = (
     re.compile(rb"[a-z]{6,9}, (?P<day>[0-9]{2})-(?P<month>[a-z]{3})-(?P<year>[0-9]{2}) %b gmt" % _TIME),
     re.compile(rb"%b (?P<month>[a-z]{3}) (?P<day>[0-9 ][0-9]) %b (?P<year>[0-9]{4})" % (_DAY, _TIME)),
 )
+_YEAR = 365.2425 * 86400
 _FAR = 50
 """Years; a date with two digits for its year is never further in the future."""
 
@@ -34,7 +34,7 @@ def _seconds(found: re.Match[bytes], now: float) -> float | None:
     year, month = int(found["year"]), _MONTHS.get(found["month"])
     day, hour, minute, second = (int(found[part]) for part in ("day", "hour", "minute", "second"))
     if len(found["year"]) == 2:
-        this = gmtime(now).tm_year
+        this = 1970 + int(now // _YEAR)
         year += this - this % 100
         if year > this + _FAR:
             year -= 100

@@ -6,14 +6,13 @@ or can be validated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.domain.cache.dates import date
-from app.domain.cache.directives import LONGEST, Directives, directives, members, surrogate, targeted
+from app.domain.cache.directives import LONGEST, Directives
 from app.domain.cache.key import chosen
 from app.domain.cache.ranges import content_range
+from app.domain.cache.said import NEVER_STALE, Said
 from app.domain.cache.stored import MUST_REVALIDATE, NO_CACHE, Stored
 from app.domain.headers import HOP_BY_HOP, Fields
 
@@ -25,19 +24,9 @@ HEURISTIC = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
 """Statuses that are cacheable without a word: RFC 9110 section 15.1; a part (206) is only by its own word."""
 UNDERSTOOD = HEURISTIC | {206, 302, 303, 307, 400, 401, 403, 500, 502, 503, 504}
 """Statuses whose caching requirements we meet, for `must-understand`."""
-TAGS = frozenset({b"cache-tag", b"surrogate-key"})
-SURROGATE = b"surrogate-control"
-LONGEST_VARY = 16
-"""Fields in `Vary`; a response with more is not stored."""
-
-_READ = TAGS | {
-    b"cache-control", b"content-encoding", b"content-range", b"date", b"etag", b"expires", b"last-modified",
-    b"set-cookie", b"vary",
-}  # fmt: skip
 _EXPLICIT = (b"public", b"max-age", b"s-maxage", b"no-cache")
-_NEVER_STALE = (b"must-revalidate", b"proxy-revalidate")
-_UNKEPT = HOP_BY_HOP | {b"age", b"cache-status", b"proxy-authentication-info"}
-"""RFC 9111 section 3.1; and what each cache says anew."""
+_UNKEPT = HOP_BY_HOP | {b"age", b"proxy-authentication-info"}
+"""RFC 9111 section 3.1; and the age, which is told anew."""
 
 
 class Policy:
@@ -59,16 +48,6 @@ class Policy:
         self.stale_down = settings.stale_if_down
         self.keep = settings.keep
         self.negotiate = settings.negotiate
-        self._read = _READ | set(self.targets)
-
-    def said(self, fields: Fields) -> Said:
-        """What a response's fields say."""
-        read = self._read
-        values: dict[bytes, list[bytes]] = {}
-        for name, value in fields:
-            if name in read:
-                values.setdefault(name, []).append(value)
-        return Said(values, self.targets)
 
     def judge(
         self,
@@ -86,7 +65,7 @@ class Policy:
         *extra* is what the settings make part of the key, *stamp* that of what is stored. At *requested* the request
         left and at *received* the head had come, in wall-clock seconds.
         """
-        said = self.said(fields)
+        said = Said(fields, self.targets)
         if (why := self._refusal(lookup, status, said)) is not None:
             return why
         stored = self._stored(lookup, status, fields, said, extra, stamp, received)
@@ -104,12 +83,10 @@ class Policy:
         new = [field for field in fields if field[0] not in _OF_THE_BODY]
         names = {name for name, _ in new}
         whole = [field for field in stored.fields if field[0] not in names] + new
-        said = self.said(whole)
+        said = Said(whole, self.targets)
         if b"no-store" in said.control or said.control.bare(b"private"):
             return None
-        stored = replace(
-            stored, fields=self._kept(whole, said), received=received, flags=_flags(said), tags=_tags(said)
-        )
+        stored = replace(stored, fields=self._kept(whole, said), received=received, flags=said.flags, tags=said.tags)
         return self._aged(stored, said, requested, fields)
 
     def _refusal(self, lookup: Lookup, status: int, said: Said) -> str | None:
@@ -150,7 +127,7 @@ class Policy:
             if part is None or not lookup.range:
                 return "partial"
         kept, chosen_by = self._kept(fields, said), chosen(vary, lookup.headers, extra)
-        stored = Stored(stamp, status, kept, received, flags=_flags(said), vary=chosen_by, tags=_tags(said))
+        stored = Stored(stamp, status, kept, received, flags=said.flags, vary=chosen_by, tags=said.tags)
         return stored if part is None else replace(stored, start=part.start, end=part.end, total=part.total)
 
     def _kept(self, fields: Fields, said: Said) -> tuple[tuple[bytes, bytes], ...]:
@@ -185,7 +162,7 @@ class Policy:
         What a response says itself of RFC 5861 holds beside `s-maxage`, which alone forbids all use when stale; beside
         `must-revalidate` and its like nothing does.
         """
-        if any(name in control for name in _NEVER_STALE) or control.bare(b"no-cache"):
+        if any(name in control for name in NEVER_STALE) or control.bare(b"no-cache"):
             return 0.0, 0.0, 0.0
         revalidate, error = control.seconds(b"stale-while-revalidate"), control.seconds(b"stale-if-error")
         strict = bool(stored.flags & MUST_REVALIDATE)
@@ -211,57 +188,6 @@ class Policy:
             if modified is not None and self.share:
                 return min(max(0.0, dated - modified) * self.share, self.longest)
         return 0.0
-
-
-class Said:
-    """What a response says to a cache.
-
-    Attributes:
-        values: of the fields that matter, by name.
-
-        control: the directives that are for us.
-
-        targeted: they are of a field that speaks to us instead of Cache-Control.
-
-        vary: names in `Vary`; None for `*`, or for too many.
-    """
-
-    __slots__ = ("control", "targeted", "values", "vary")
-
-    def __init__(self, values: dict[bytes, list[bytes]], targets: Sequence[bytes]) -> None:
-        self.values = values
-        self.targeted = False
-        for name in targets:
-            if name in values and (found := (surrogate if name == SURROGATE else targeted)(values[name])):
-                self.control: Directives = found
-                self.targeted = True
-                break
-        else:
-            self.control = directives(values.get(b"cache-control", ()))
-        self.vary = _vary(values.get(b"vary", ()))
-
-    def date(self, name: bytes, now: float) -> float | None:
-        """The first date of a field; None without a readable one."""
-        return date(self.values[name][0], now) if name in self.values else None
-
-
-def _vary(values: Sequence[bytes]) -> tuple[bytes, ...] | None:
-    names = dict.fromkeys(name.lower() for value in values for name in members(value))
-    return None if b"*" in names or len(names) > LONGEST_VARY else tuple(sorted(names))
-
-
-def _flags(said: Said) -> int:
-    control = said.control
-    flags = NO_CACHE if control.bare(b"no-cache") else 0
-    strict = b"s-maxage" in control or any(name in control for name in _NEVER_STALE)
-    return flags | MUST_REVALIDATE if strict else flags
-
-
-def _tags(said: Said) -> tuple[bytes, ...]:
-    """Those of Cache-Tag, parted by commas, and of Surrogate-Key, parted by spaces."""
-    tags = [tag for value in said.values.get(b"cache-tag", ()) for tag in members(value)]
-    tags += [tag for value in said.values.get(b"surrogate-key", ()) for tag in value.split()]
-    return tuple(dict.fromkeys(tags))
 
 
 _OF_THE_BODY = frozenset(
