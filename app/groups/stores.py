@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Stores:
-    """Each store is made when the first group asks for it.
+    """Those that settings name are there from the start; `default`, when the first group asks for it.
 
     Attributes:
         by_name: those that are there.
