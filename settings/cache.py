@@ -19,6 +19,9 @@ UNKEYED = (
 """Fields that backends build answers from and that no `Vary` names: by them a cache is poisoned."""
 
 
+_ON = ("true", "on", "yes", "1")
+
+
 def _status(value: Any) -> Any:
     if not re.fullmatch(r"[2-5][0-9]{2}", str(value)) or str(value) in ("206", "304"):
         raise Wrong("not a status that could be stored", "write one from 200 to 599, but for 206 and 304")
@@ -97,6 +100,8 @@ class CacheSettings(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
-        if value is True or (isinstance(value, str) and value.strip().lower() in ("true", "on", "yes", "1")):
-            return {}
-        return {cls.short: value} if isinstance(value, str) else value
+        if value is True or isinstance(value, str):
+            value = {cls.short: value}
+        if isinstance(value, dict) and str(value.get(cls.short)).strip().lower() in _ON:
+            return {key: said for key, said in value.items() if key != cls.short}
+        return value

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from app.domain.affinity import affinity_of
 from app.domain.cache import cache_status
-from app.domain.cache.invalidation import SAFE, invalidated
+from app.domain.cache.invalidation import SAFE, invalidated, speaks_for
 from app.domain.cache.key import Query, key
 from app.domain.cache.lookup import CONDITIONAL, Lookup
 from app.domain.cache.reuse import FAILED, Reuse, Verdict, bears, reuse
@@ -36,7 +36,7 @@ from app.engine.asgi import connection_of
 from app.engine.caches.fetch import Fetch, Reader, again
 from app.engine.caches.fetches import Fetches, Marks
 from app.engine.caches.serve import dressed, finished, send_kept, send_read
-from app.engine.caches.store import Kept, Lost, Purge, Store
+from app.engine.caches.store import Kept, Lost, Purge, Store, Writer
 from app.engine.caches.visit import Visit
 
 if TYPE_CHECKING:
@@ -266,9 +266,10 @@ class Cache:
             return
         lookup, stored_now = visit.lookup, fetch.stored
         said = self._forwarded(visit, fetch, collapsed, fetch.why)
-        if stored_now is not None and (collapsed or lookup.range or lookup.if_none_match or lookup.if_modified_since):
-            size = next((int(value) for name, value in fetch.fields if name == b"content-length"), -1)
-            answer = served(lookup, stored_now, size)
+        asks = bool(lookup.range or lookup.if_none_match or lookup.if_modified_since)
+        if stored_now is not None and not stored_now.partial and (collapsed or asks):
+            size = length_of(fetch.fields)
+            answer = served(lookup, stored_now, size if size is not None else -1)
             fields = dressed(exchange, answer.fields, stored_now, self._clock(), said)
         else:
             answer = Served(fetch.status, fetch.fields, 0, -1)
@@ -370,8 +371,7 @@ class Cache:
             fetch.why = "min-uses"
             return
         else:
-            length = next((int(value) for name, value in fetch.fields if name == b"content-length"), None)
-            writer = await self.store.write(visit.key, found, length)
+            writer = await self.store.write(visit.key, found, length_of(fetch.fields))
             if writer is not None:
                 fetch.keep(found, writer)
                 self._passed.drop(visit.key)
@@ -410,9 +410,14 @@ class Cache:
         if self._removes:
             kept = [field for field in scope["headers"] if field[0] not in self._unkeyed]
             scope = {**scope, "headers": kept}
-        if visit.lookup.method not in SAFE:
-            send = Unsafe(self, visit, send).send
-        await self.app(scope, receive, send)
+        if visit.lookup.method in SAFE:
+            await self.app(scope, receive, send)
+            return
+        unsafe = Unsafe(self, visit, send, self._clock())
+        try:
+            await self.app(scope, receive, unsafe.send)
+        finally:
+            unsafe.close()
 
     async def _head(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
         """A HEAD that what is stored does not answer; its answer may say that it is still, or no more, the one."""
@@ -431,10 +436,25 @@ class Cache:
             visit.exchange.fields += ((b"cache-status", cache_status.forwarded(visit.use.why)),)
         await self.app(scope, receive, updating)
 
-    async def changed(self, exchange: Exchange, target: bytes, status: int, fields: Fields) -> None:
-        """An unsafe request has been answered: forget what it may have changed."""
-        for url in invalidated(exchange.scheme, exchange.host, target, status, fields):
-            await self.store.purge(Purge("key", self._key_of(exchange, url)), self._clock())
+    async def changed(self, visit: Visit, requested: float, status: int, fields: Fields) -> Writer | None:
+        """An unsafe request has been answered: forget what it may have changed.
+
+        Gives what the answer is to be written to, where it is that to a POST which says that a GET would have the same:
+        RFC 9110 section 9.3.3.
+        """
+        exchange, now = visit.exchange, self._clock()
+        for url in invalidated(exchange.scheme, exchange.host, visit.target, status, fields):
+            await self.store.purge(Purge("key", self._key_of(exchange, url)), now)
+        if visit.lookup.method != "POST" or not speaks_for(exchange.scheme, exchange.host, visit.target, fields):
+            return None
+        extra = self._extra(exchange, visit.lookup.headers, visit.target)
+        stamp = self._rng.getrandbits(63)
+        stored = self.policy.judge(
+            visit.lookup, status, fields, extra=extra, stamp=stamp, requested=requested, received=now
+        )
+        if isinstance(stored, str) or stored.partial:
+            return None
+        return await self.store.write(self._key_of(exchange, visit.target), stored, length_of(fields))
 
     # What a request is...
 
@@ -469,21 +489,43 @@ class Cache:
 
 
 class Unsafe:
-    """The client of an unsafe request: its response head says what is not to be used any more."""
+    """The client of an unsafe request, whose answer says what is not to be used any more, or is one to a GET, too."""
 
-    __slots__ = ("_cache", "_send", "_visit")
+    __slots__ = ("_cache", "_requested", "_send", "_visit", "_writer")
 
-    def __init__(self, cache: Cache, visit: Visit, send: Send) -> None:
+    def __init__(self, cache: Cache, visit: Visit, send: Send, requested: float) -> None:
         self._cache = cache
         self._visit = visit
         self._send = send
+        self._requested = requested
+        self._writer: Writer | None = None
 
     async def send(self, message: Message) -> None:
-        """Pass on; before a head, forget what the request has changed."""
+        """Pass on; before that, forget what the request has changed, or store."""
         if message["type"] == "http.response.start":
-            visit = self._visit
-            await self._cache.changed(visit.exchange, visit.target, message["status"], message["headers"])
+            found = self._cache.changed(self._visit, self._requested, message["status"], message["headers"])
+            self._writer = await found
+        elif self._writer is not None:
+            await self._store(self._writer, message.get("body", b""), message.get("more_body", False))
         await self._send(message)
+
+    async def _store(self, writer: Writer, piece: bytes, more: bool) -> None:
+        if piece and not await writer.write(piece):
+            self.close()
+        elif not more:
+            await writer.commit()
+            self.close()
+
+    def close(self) -> None:
+        """Whatever was not stored is given up."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+
+def length_of(fields: Fields) -> int | None:
+    """Content-Length of a response; None without one."""
+    return next((int(value) for name, value in fields if name == b"content-length"), None)
 
 
 def bypasses(settings: CacheSettings) -> tuple[tuple[Value, ...], tuple[Value, ...]]:

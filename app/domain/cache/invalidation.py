@@ -20,13 +20,25 @@ def invalidated(scheme: str, host: str, target: bytes, status: int, fields: Fiel
     if not 200 <= status < 400:
         return
     yield target
-    base = f"{scheme}://{host}{target.decode('latin-1')}"
     for name, value in fields:
-        if name in _NAMED:
-            try:
-                parts = urlsplit(urljoin(base, value.decode("latin-1")))
-            except ValueError:
-                continue
-            if parts.scheme == scheme and parts.netloc.lower() == host.lower():
-                path = parts.path or "/"
-                yield (f"{path}?{parts.query}" if parts.query else path).encode("latin-1")
+        if name in _NAMED and (named := _named(scheme, host, target, value)) is not None:
+            yield named
+
+
+def speaks_for(scheme: str, host: str, target: bytes, fields: Fields) -> bool:
+    """Whether the answer to a POST is what a GET of *target* would get: its Content-Location says so."""
+    values = [value for name, value in fields if name == b"content-location"]
+    return len(values) == 1 and _named(scheme, host, target, values[0]) == target
+
+
+def _named(scheme: str, host: str, target: bytes, value: bytes) -> bytes | None:
+    """The target that a field names, relative to this one; None on another host."""
+    base = f"{scheme}://{host}{target.decode('latin-1')}"
+    try:
+        parts = urlsplit(urljoin(base, value.decode("latin-1")))
+    except ValueError:
+        return None
+    if parts.scheme != scheme or parts.netloc.lower() != host.lower():
+        return None
+    path = parts.path or "/"
+    return (f"{path}?{parts.query}" if parts.query else path).encode("latin-1")

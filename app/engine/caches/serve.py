@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Cut(ProxyError):
-    """The body of a stored response was lost while it was on its way to the client."""
+    """The body of a response was lost, or ended, while it was on its way to the client."""
 
     error_type = "http_response_incomplete"
 
@@ -87,6 +87,8 @@ async def send_read(exchange: Exchange, reader: Reader, answer: Served, fields: 
             await send({"type": "http.response.body", "body": piece})
             return
         await send({"type": "http.response.body", "body": piece, "more_body": True})
+    if left > 0 and answer.end >= 0:
+        raise Cut("the response is shorter than it said")
     await send({"type": "http.response.body", "body": b""})
 
 
