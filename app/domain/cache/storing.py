@@ -141,13 +141,8 @@ class Policy:
         received = stored.received
         dated = said.date(b"date", received)
         apparent = max(0.0, received - dated) if dated is not None else 0.0
-        ages = [value for name, value in fields if name == b"age"]
-        readable = not ages or (len(ages) == 1 and ages[0].isdigit())
-        given = min(float(ages[0][:12]), LONGEST) if ages and readable else 0.0
-        age = max(apparent, given + max(0.0, received - requested))
+        age = max(apparent, _age(fields) + max(0.0, received - requested))
         lifetime = self._lifetime(stored.status, said, dated if dated is not None else received)
-        if not readable:  # nobody knows how old it is: stale
-            lifetime = min(lifetime, age)
         revalidate, error, down = self._beyond(stored, said.control)
         usable = lifetime - age + max(revalidate, error, down) if not stored.flags & NO_CACHE else 0.0
         if b"etag" in said.values or b"last-modified" in said.values:
@@ -188,6 +183,13 @@ class Policy:
             if modified is not None and self.share:
                 return min(max(0.0, dated - modified) * self.share, self.longest)
         return 0.0
+
+
+def _age(fields: Fields) -> float:
+    """Seconds that a response had in caches before us: the first that it says, or 0 for what is no number: 5.1."""
+    value = next((value for name, value in fields if name == b"age"), b"0")
+    digits = value.partition(b",")[0].partition(b";")[0].strip()
+    return min(float(digits[:12]), LONGEST) if digits.isdigit() else 0.0
 
 
 _OF_THE_BODY = frozenset(
