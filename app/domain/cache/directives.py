@@ -19,6 +19,7 @@ LONGEST = 2**31
 
 _MEMBER = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|\\?\Z))+', re.DOTALL)
 _PART = re.compile(rb'(?:[^;"]|"(?:[^"\\]|\\.)*(?:"|\\?\Z))+', re.DOTALL)
+_NUMBERS = frozenset({b"max-age", b"s-maxage", b"stale-while-revalidate", b"stale-if-error"})
 _DIGITS = re.compile(rb"[0-9]+")
 
 _BARE = (
@@ -72,7 +73,10 @@ def directives(values: Iterable[bytes]) -> Directives:
 
 
 def targeted(values: Iterable[bytes]) -> Directives:
-    """Those of a targeted field; none when it is no dictionary of RFC 8941: then it is as if it were not there."""
+    """Those of a targeted field; none when it is no dictionary of RFC 8941: then it is as if it were not there.
+
+    A directive of the wrong type is as if it were not there, too (RFC 9213 section 2.1).
+    """
     text = b",".join(values).strip(b" ")
     found: dict[bytes, bytes | None] = {}
     at = 0
@@ -82,7 +86,7 @@ def targeted(values: Iterable[bytes]) -> Directives:
             return Directives()
         name, value = match[1], match[2]
         found.pop(name, None)
-        if value != b"?0":
+        if value != b"?0" and not (name in _NUMBERS and not _DIGITS.fullmatch(value or b"")):
             found[name] = None if value == b"?1" else value
         at = match.end()
         if at < len(text):
