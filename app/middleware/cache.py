@@ -37,7 +37,7 @@ from app.engine.caches.fetch import Fetch, Reader, again
 from app.engine.caches.fetches import Fetches, Marks
 from app.engine.caches.serve import dressed, finished, send_kept, send_read
 from app.engine.caches.store import Kept, Lost, Purge, Store, Writer
-from app.engine.caches.visit import Visit
+from app.engine.caches.visit import NOTHING, Visit
 
 if TYPE_CHECKING:
     from app.domain.cache.stored import Stored
@@ -111,7 +111,7 @@ class Cache:
         visit = self.visit(scope["lb.exchange"], scope["headers"], connection_of(scope, receive).target)
         answer = self.at_hand(visit)
         if answer is None:
-            await self.go_on(visit, scope, receive, send)
+            await self._go_on(visit, scope, receive, send)
         else:
             status, fields, body = answer
             await send({"type": "http.response.start", "status": status, "headers": fields})
@@ -170,7 +170,14 @@ class Cache:
     # Or after some waiting...
 
     async def go_on(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
-        """The rest of the way of a visit that could not be answered at once."""
+        """The rest of the way of a visit that could not be answered at once, some time after that."""
+        if visit.key:  # what was being fetched then may be stored now
+            visit.found, visit.use = self.store.peek(visit.key), NOTHING
+            if visit.found:
+                visit.use = self._reuse(visit)
+        await self._go_on(visit, scope, receive, send)
+
+    async def _go_on(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
         watched = connection_of(scope, receive)
         if not visit.key:
             await self._past(visit, scope, receive, send)
@@ -184,7 +191,7 @@ class Cache:
             try:
                 await self._serve(visit, kept, kept.stored, send, watched)
             except Lost:
-                visit.found, visit.use = (), Reuse(Verdict.MISS, -1, "uri-miss")
+                visit.found, visit.use = (), NOTHING
             else:
                 return
         if visit.lookup.only_if_cached:
