@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain.cache.key import EXTRA, Query, chosen, key, matches, normalised
+from app.domain.cache.key import EXTRA, Query, chosen, matches, normalised, origin
 from app.domain.cache.stored import Stored
 from app.domain.headers import Fields
 
 
-def test_a_key_is_a_group_and_a_url_in_one_spelling() -> None:
-    assert key("api", "https", "Example.org", b"/a?b=1") == b"api https://example.org/a?b=1"
-    assert key("api", "https", "example.org:443", b"/") == key("api", "https", "example.org", b"/")
-    assert key("api", "http", "example.org:443", b"/") != key("api", "http", "example.org", b"/")
+def test_a_key_begins_with_a_group_and_a_host_in_one_spelling() -> None:
+    assert origin("api", "https", "Example.org") == b"api https://example.org"
+    assert origin("api", "https", "example.org:443") == origin("api", "https", "example.org")
+    assert origin("api", "http", "example.org:443") != origin("api", "http", "example.org")
 
 
 @pytest.mark.parametrize(
