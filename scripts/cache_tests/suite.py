@@ -14,6 +14,7 @@ from typing import Any
 from scripts.cache_tests.running import ROOT, Unplayable, listening, tie_to_us
 
 HERE = Path(__file__).parent
+PRELOAD = "preload.mjs"
 PLACE = ROOT / ".run" / "cache-tests"
 LONGEST = 400.0
 """Seconds that all tests may take: each pauses for 3 s at most four times, a hundred at a time."""
@@ -35,6 +36,7 @@ class Suite:
 
     def __init__(self, checkout: Path | None = None, place: Path = PLACE) -> None:
         self.node = program("node")
+        self.place = place
         install(place)
         self.directory = place / "node_modules" / "http-cache-tests"
         if checkout is not None:
@@ -72,8 +74,7 @@ class Suite:
         env = self.env | {"npm_config_base": f"http://127.0.0.1:{port}", "npm_config_id": test}
         if not test:
             env["npm_package_config_id"] = ""  # both empty are all tests
-        fetch = ["--import", str(self.directory.parent / "fetch.mjs")] if self.engine != self.directory else []
-        command = [self.node, "--no-warnings", *fetch, str(self.engine / "cli.mjs")]
+        command = [self.node, "--no-warnings", "--import", str(self.place / PRELOAD), str(self.engine / "cli.mjs")]
         try:
             printed = subprocess.run(
                 command,
@@ -103,13 +104,14 @@ def program(name: str) -> str:
 
 def install(place: Path) -> None:
     """What the lock says, in *place*; nothing when it is there. Raises Unplayable."""
-    lock = HERE / "package-lock.json"
     made_from = place / "made-from"
+    ours = [HERE / name for name in ("package.json", "package-lock.json", PRELOAD)]
+    wanted = "".join(file.read_text() for file in ours)
     with contextlib.suppress(OSError):
-        if made_from.read_text() == lock.read_text():
+        if made_from.read_text() == wanted:
             return
     place.mkdir(parents=True, exist_ok=True)
-    for file in (lock, HERE / "package.json", HERE / "fetch.mjs"):
+    for file in ours:
         shutil.copy(file, place)
     command = [program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     try:
@@ -120,4 +122,4 @@ def install(place: Path) -> None:
         raise Unplayable(f"npm could not install the suite: {failed.stderr.strip()}") from None
     except subprocess.TimeoutExpired:
         raise Unplayable("npm has not installed the suite after 180 s") from None
-    shutil.copy(lock, made_from)
+    made_from.write_text(wanted)
