@@ -15,7 +15,7 @@ from scripts.cache_tests.running import Unplayable, balancer
 from scripts.cache_tests.score import Verdict, counted, report, verdicts
 from scripts.cache_tests.suite import PLACE, Suite
 
-CACHE = {"LB_GROUPS__SUITE__CACHE": "true"}
+CACHE = {"LB_GROUPS__SUITE__CACHE__STORE": "default"}
 """What the group under test is told."""
 
 
