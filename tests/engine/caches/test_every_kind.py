@@ -9,6 +9,8 @@ from app.engine.caches import CACHES, Lost, Purge, Store
 from app.engine.caches.store import MOST_VARIANTS
 from settings.models import Choice
 
+PLACES = {"memory": lambda _: {}, "disk": lambda path: {"directory": str(path / "cache")}}
+"""Kind -> the options that say where."""
 KEY = b"api https://example.org/a?x=1"
 
 
@@ -18,7 +20,7 @@ async def make(request, tmp_path):
     opened = []
 
     def build(**options) -> Store:
-        store = CACHES.build(Choice(kind=request.param, **options))
+        store = CACHES.build(Choice(kind=request.param, **PLACES[request.param](tmp_path), **options))
         opened.append(store)
         return store
 
