@@ -7,12 +7,14 @@ from random import Random
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from app.admin.cache import CachePurges
 from app.admin.control import Control
 from app.admin.reload import Reloads
 from app.admin.routes import routes as admin_routes
 from app.domain.membership import Change
 from app.domain.tally import Tally, rules_of
 from app.edge.link import Link
+from app.engine.caches.purges import Purges
 from app.engine.calls import Calls
 from app.engine.client import Client
 from app.engine.crew import Crew
@@ -154,6 +156,7 @@ def create_app(settings: Settings) -> Planes:
     reload = Reload(settings, plan=plan, apply=take, revisions=revisions)
     calls = Calls(reload, boards.cluster, crew)
     look = LOOK if boards.cluster is boards.machine else CLUSTER_LOOK
+    purges = Purges(stores.by_name, stores.fetches.purges, boards.cluster, crew)
     registrations = Registrations(topology, boards.cluster, crew, settings.admin.allow_backends, look=look)
     running = Running(
         settings=settings,
@@ -173,6 +176,7 @@ def create_app(settings: Settings) -> Planes:
         link=link,
         reload=reload,
         calls=calls,
+        purges=purges,
         registrations=registrations,
         crew=crew,
         tallies=tallies,
@@ -181,7 +185,7 @@ def create_app(settings: Settings) -> Planes:
     planes = Planes(
         data=observe,
         prefix=settings.admin.prefix,
-        routes=admin_routes(control, Reloads(reload, calls), registrations),
+        routes=admin_routes(control, Reloads(reload, calls), registrations, CachePurges(stores.caches, purges)),
         lifespan=partial(lifespan, running=running),
         direct=direct,
     )

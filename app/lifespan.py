@@ -16,6 +16,7 @@ from typing import Any
 
 from app.edge.adopt import adopt
 from app.edge.link import STATE_KEY, Link
+from app.engine.caches.purges import Purges
 from app.engine.calls import Calls
 from app.engine.client import Client
 from app.engine.crew import Crew
@@ -67,6 +68,7 @@ class Running:
     link: Link
     reload: Reload[Any]
     calls: Calls
+    purges: Purges
     registrations: Registrations
     crew: Crew
     tallies: Tallies
@@ -105,6 +107,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     await running.reload.settle()
     running.jobs.start("settings file", running.reload.watch)
     running.jobs.start("reloads", running.calls.run)
+    running.jobs.start("purges", running.purges.run)
     await running.registrations.settle()
     running.jobs.start("registrations", running.registrations.run)
     hung_up = _on_hang_up(running)

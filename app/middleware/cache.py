@@ -216,7 +216,7 @@ class Cache:
         alone = self._passed.get(visit.key) > monotonic()
         while True:
             fetch = None if alone else self._flights.get(flight)
-            collapsed = fetch is not None and fetch.joinable
+            collapsed = fetch is not None and fetch.joinable and not self._purged(fetch, visit.key, fetch.stored)
             if fetch is None or not collapsed:
                 fetch = self._begin(visit, kept, None if alone else flight)
             reader = Reader(fetch, watched)
@@ -317,6 +317,7 @@ class Cache:
             exchange.attempts = theirs.attempts
         requested = self._clock()
         fetch = Fetch(exchange, visit.target, partial(self._headed, visit, kept, requested))
+        fetch.purges = self._fetches.purges.count
         if flight is not None:
             self._flights[flight] = fetch
         path, _, query = visit.target.partition(b"?")
@@ -366,6 +367,8 @@ class Cache:
                 await self.store.purge(Purge("key", visit.key), now)
             else:
                 await self.store.update(visit.key, fetch.stored)
+                if self._purged(fetch, visit.key, fetch.stored):
+                    await self.store.update(visit.key, fetch.stored.purged(now))
             return
         stamp = self._rng.getrandbits(63)
         found = self.policy.judge(
@@ -379,6 +382,10 @@ class Cache:
             return
         else:
             writer = await self.store.write(visit.key, found, length_of(fetch.fields))
+            if writer is not None and self._purged(fetch, visit.key, found):  # a later purge, the writer learns itself
+                writer.close()
+                fetch.why = "purged"
+                return
             if writer is not None:
                 fetch.keep(found, writer)
                 self._passed.drop(visit.key)
@@ -386,6 +393,10 @@ class Cache:
             fetch.why = "no room"
         if fetch.status < 500:
             self._passed.put(visit.key, monotonic() + self._settings.hit_for_miss)
+
+    def _purged(self, fetch: Fetch, key: bytes, stored: Stored | None) -> bool:
+        """Whether what *fetch* brings was asked for before a purge of it."""
+        return self._fetches.purges.since(fetch.purges, key, stored)
 
     def _often(self, key: bytes) -> bool:
         """Whether a URL was asked for often enough to be stored."""
@@ -429,10 +440,12 @@ class Cache:
     async def _head(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
         """A HEAD that what is stored does not answer; its answer may say that it is still, or no more, the one."""
         self._note(visit, "miss")
-        requested, kept = self._clock(), visit.kept
+        requested, kept, purges = self._clock(), visit.kept, self._fetches.purges
+        count = purges.count
 
         async def updating(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 200 and kept is not None:
+            is_head = message["type"] == "http.response.start" and message["status"] == 200
+            if is_head and kept is not None and not purges.since(count, visit.key, kept.stored):
                 now, stored = self._clock(), kept.stored
                 is_same = same(stored, message["headers"])
                 new = self.policy.freshened(stored, message["headers"], requested, now) if is_same else None
@@ -470,9 +483,13 @@ class Cache:
         return reuse(visit.lookup, stored, self._clock(), extra=visit.extra, negotiate=self.policy.negotiate)
 
     def _key_of(self, exchange: Exchange, target: bytes) -> bytes:
+        return self.key_of(exchange.scheme, exchange.host, target)
+
+    def key_of(self, scheme: str, host: str, target: bytes) -> bytes:
+        """What the responses of a URL are stored under."""
         if self._query is not None:
             target = self._query.apply(target)
-        return key(self._group, exchange.scheme, exchange.host, target)
+        return key(self._group, scheme, host, target)
 
     def _extra(self, exchange: Exchange, headers: Fields, target: bytes) -> bytes | None:
         """What else tells its response from others: parts that settings name, and fields that backends may go by."""

@@ -57,6 +57,9 @@ class DiskStore:
         OSError, lmdb.Error: it cannot be used.
     """
 
+    shared = True
+    """A purge by one is a purge for all."""
+
     class Options(StoreOptions):
         """Those of a store on disk."""
 
@@ -233,8 +236,9 @@ class DiskStore:
                 return
             incoming = self._directory / "incoming"
             for path in incoming.iterdir():
-                if abandoned(path):
-                    path.unlink(missing_ok=True)
+                with abandoned(path) as is_left:
+                    if is_left:
+                        path.unlink(missing_ok=True)
             for number in self._index.pending():
                 if not (incoming / number.hex()).exists() and not self.path(number).exists():
                     self._index.release(number)
@@ -249,20 +253,22 @@ class DiskStore:
 
     def _look_at(self, path: Path, number: bytes, is_new: bool) -> None:
         """Take in, or away, a file that is not in the index."""
-        try:
-            file = Whole(path)
-            if self._index.has(number, file.key) or not abandoned(path):
+        with abandoned(path) as is_left:
+            if not is_left:
                 return
-            if not is_new:
-                raise Damaged("nobody's")
-            stored = decoded(file.head).purged(time())
-            weight = _weight(file.key, file.head, file.size)
-            record = Record(number, file.key, stored, file.size, weight, 0, checked=False)
-            self._commit(record, self._index.purges())
-        except FileNotFoundError:
-            return
-        except (Damaged, Unreadable):
-            if abandoned(path):
+            try:
+                file = Whole(path)
+                if self._index.has(number, file.key):
+                    return
+                if not is_new:
+                    raise Damaged("nobody's")
+                stored = decoded(file.head).purged(time())
+                weight = _weight(file.key, file.head, file.size)
+                record = Record(number, file.key, stored, file.size, weight, 0, checked=False)
+                is_stored = self._commit(record, self._index.purges())
+            except (Damaged, Unreadable):
+                is_stored = False
+            if not is_stored:
                 path.unlink(missing_ok=True)
                 self._index.release(number)
 

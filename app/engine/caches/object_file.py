@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from struct import Struct
 from zlib import crc32
@@ -43,9 +45,13 @@ class Growing:
         self._start = FRONT + len(key) + len(head)
         self._sum = 0
         self.size = 0
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._file = -1
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            while self._file < 0:
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+                if not os.fstat(self._file).st_nlink:  # somebody took it for abandoned in this very moment
+                    self.close()
             _write(self._file, key + head, FRONT)
         except BaseException:
             self.close()
@@ -136,20 +142,26 @@ class Whole:
     __del__ = close
 
 
-def abandoned(path: Path) -> bool:
-    """Whether nobody writes the file at *path*, which is there; whoever did was killed."""
+@contextmanager
+def abandoned(path: Path) -> Iterator[bool]:
+    """Whether nobody writes the file at *path*, whose writer was killed then; nobody begins to, meanwhile."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield _locked(file)
+    finally:
+        os.close(file)
+
+
+def _locked(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
-    else:
-        return True
-    finally:
-        os.close(file)
+    return True
 
 
 def _write(file: int, data: bytes, at: int) -> None:

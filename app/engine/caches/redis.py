@@ -51,6 +51,9 @@ _length = Struct("!I")
 class RedisStore:
     """Responses in Redis."""
 
+    shared = True
+    """A purge by one is a purge for all."""
+
     class Options(StoreOptions):
         """Those of a store in Redis."""
 
