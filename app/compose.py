@@ -7,19 +7,25 @@ from random import Random
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from app.admin.cache import CachePurges
 from app.admin.control import Control
 from app.admin.reload import Reloads
 from app.admin.routes import routes as admin_routes
 from app.domain.membership import Change
+from app.domain.tally import Tally, rules_of
 from app.edge.link import Link
+from app.engine.caches.purges import Purges
 from app.engine.calls import Calls
 from app.engine.client import Client
 from app.engine.crew import Crew
 from app.engine.direct import Direct, way_in
 from app.engine.discovery.watch import Watcher
+from app.engine.duty import Duty
+from app.engine.hints import Hints
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
 from app.engine.prober import Prober
+from app.engine.registrations import CLUSTER_LOOK, LOOK, Registrations
 from app.engine.reload import Reload
 from app.engine.revisions import Revisions
 from app.engine.state import open_boards, open_state
@@ -27,6 +33,7 @@ from app.engine.telemetry.access_log import AccessLog
 from app.engine.telemetry.instruments import Instruments
 from app.engine.telemetry.journal import Journal
 from app.engine.telemetry.lines import LINES
+from app.engine.telemetry.tallies import Tallies
 from app.engine.topology import Topology
 from app.engine.transport.transport import UpstreamTransport
 from app.groups.gateway import Gateway
@@ -64,7 +71,7 @@ def create_app(settings: Settings) -> Planes:
     client = Client(transport)
 
     # What is shared
-    boards = open_boards(settings)
+    boards = open_boards(settings, rng)
     crew = Crew(boards)
     state = open_state(settings, rng)
 
@@ -113,9 +120,15 @@ def create_app(settings: Settings) -> Planes:
             close=observe.close,
         )
 
-    def metrics() -> str:
+    def tally() -> Tally:
         journal.flush()
-        return instruments.text()
+        return instruments.tally()
+
+    duty = Duty(topology, boards, crew)
+    tallies = Tallies(boards.machine, crew, tally, forget=instruments.forget, rules=rules_of(instruments.all))
+
+    async def metrics() -> str:
+        return instruments.text(await tallies.together())
 
     def ready() -> tuple[bool, dict[str, dict[str, int]]]:
         open_, pools = topology.ready(monotonic())
@@ -142,11 +155,16 @@ def create_app(settings: Settings) -> Planes:
     revisions = Revisions(boards.machine, settings.reload.keep)
     reload = Reload(settings, plan=plan, apply=take, revisions=revisions)
     calls = Calls(reload, boards.cluster, crew)
+    look = LOOK if boards.cluster is boards.machine else CLUSTER_LOOK
+    purges = Purges(stores.by_name, stores.fetches.purges, boards.cluster, crew)
+    registrations = Registrations(topology, boards.cluster, crew, settings.admin.allow_backends, look=look)
     running = Running(
         settings=settings,
         client=client,
         jobs=Jobs(),
-        prober=Prober(topology, rng=rng),
+        topology=topology,
+        duty=duty,
+        prober=Prober(topology, duty, rng=rng),
         watcher=Watcher(topology, rng=rng),
         state=state,
         boards=boards,
@@ -158,12 +176,16 @@ def create_app(settings: Settings) -> Planes:
         link=link,
         reload=reload,
         calls=calls,
+        purges=purges,
+        registrations=registrations,
         crew=crew,
+        tallies=tallies,
+        hints=Hints(topology, boards, crew),
     )
     planes = Planes(
         data=observe,
         prefix=settings.admin.prefix,
-        routes=admin_routes(control, Reloads(reload, calls)),
+        routes=admin_routes(control, Reloads(reload, calls), registrations, CachePurges(stores.caches, purges)),
         lifespan=partial(lifespan, running=running),
         direct=direct,
     )

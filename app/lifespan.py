@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,17 +16,23 @@ from typing import Any
 
 from app.edge.adopt import adopt
 from app.edge.link import STATE_KEY, Link
+from app.engine.caches.purges import Purges
 from app.engine.calls import Calls
 from app.engine.client import Client
 from app.engine.crew import Crew
 from app.engine.discovery.watch import Watcher
+from app.engine.duty import Duty
+from app.engine.hints import Hints
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
 from app.engine.prober import Prober
+from app.engine.registrations import Registrations
 from app.engine.reload import Reload
 from app.engine.state import Boards, RemoteState, State
 from app.engine.telemetry.access_log import AccessLog
 from app.engine.telemetry.journal import Journal
+from app.engine.telemetry.tallies import Tallies
+from app.engine.topology import Topology
 from app.groups.stores import Stores
 from app.middleware.overload import Lag
 from app.planes import Planes
@@ -33,6 +40,9 @@ from settings import Settings
 
 PATIENCE = 1.0
 """Seconds that we wait for shared state; without it, limits begin as they do while it is away."""
+
+LOOK = 0.02
+"""Seconds between two looks whether a worker is ready."""
 
 _log = logging.getLogger("l7lb")
 
@@ -44,6 +54,8 @@ class Running:
     settings: Settings
     client: Client
     jobs: Jobs
+    topology: Topology
+    duty: Duty
     prober: Prober
     watcher: Watcher
     state: State | RemoteState
@@ -56,7 +68,11 @@ class Running:
     link: Link
     reload: Reload[Any]
     calls: Calls
+    purges: Purges
+    registrations: Registrations
     crew: Crew
+    tallies: Tallies
+    hints: Hints
 
 
 @asynccontextmanager
@@ -64,8 +80,9 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     """Start, hand the edge its link, and stop.
 
     Nothing here waits for a backend, and for shared state for a second at most: the listener opens at once, and
-    `/-/ready` says when requests may come. At the end uvicorn has closed its listeners and let the requests finish
-    before we are told.
+    `/-/ready` says when requests may come. Nobody can ask that of one worker among several: such a one begins to listen
+    when requests may come to it; until then they go to the others, or wait. At the end uvicorn has closed its listeners
+    and let the requests finish before we are told.
     """
     for warning in running.settings.warnings:
         _log.warning("%s", warning)
@@ -73,16 +90,26 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     if running.access_log is not None:
         running.access_log.start()
     running.jobs.start("prober", running.prober.run)
+    running.jobs.start("duty", running.duty.run)
     running.jobs.start("sources", running.watcher.run)
-    if (run := getattr(running.state, "run", None)) is not None:
-        running.jobs.start("state", run)
-        await running.state.settle(PATIENCE)  # type: ignore[union-attr]  # who has the one has the other
+    shared = {"state": running.state, "board": running.boards.machine, "cluster": running.boards.cluster}
+    for name, place in shared.items():
+        if (run := getattr(place, "run", None)) is not None:  # it may be away
+            running.jobs.start(name, run)
+    for place in shared.values():
+        if hasattr(place, "settle"):
+            await place.settle(PATIENCE)
     for name, store in running.stores.by_name.items():
         running.jobs.start(f"cache {name}", store.run)
     running.jobs.start("crew", running.crew.run)
+    running.jobs.start("tallies", running.tallies.run)
+    running.jobs.start("hints", running.hints.run)
     await running.reload.settle()
     running.jobs.start("settings file", running.reload.watch)
     running.jobs.start("reloads", running.calls.run)
+    running.jobs.start("purges", running.purges.run)
+    await running.registrations.settle()
+    running.jobs.start("registrations", running.registrations.run)
     hung_up = _on_hang_up(running)
     if running.lag is not None:
         running.jobs.start("loop lag", running.lag.run)
@@ -96,6 +123,8 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     if adopted is not None and adopted.certificate is not None:
         running.jobs.start("certificate", adopted.certificate)
     _settle()
+    if multiprocessing.parent_process() is not None:
+        await _ready(running.topology)
     try:
         yield {STATE_KEY: running.link}
     finally:
@@ -106,11 +135,22 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         await running.copies.stop()
         await running.stores.stop()
         await running.client.aclose()
-        if (close := getattr(running.state, "close", None)) is not None:
-            close()
         running.journal.close()
+        await running.tallies.tell()  # the last of it
+        for place in {running.state, *running.boards}:
+            if (close := getattr(place, "close", None)) is not None:
+                close()
         if running.access_log is not None:
             await running.access_log.stop()
+
+
+async def _ready(topology: Topology) -> None:
+    """Wait until requests may come; for `initial_grace` at most."""
+    while True:
+        opened, _ = topology.ready(time.monotonic())
+        if opened:
+            return
+        await asyncio.sleep(LOOK)
 
 
 def _on_hang_up(running: Running) -> Callable[[], None]:

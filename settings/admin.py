@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import SecretStr, field_validator
 
-from settings.models import Frozen
+from settings.models import Frozen, Listed, Network
 from settings.problems import Wrong
 
 
@@ -18,6 +18,8 @@ class AdminSettings(Frozen):
     """Path that the control plane is under; requests for it are never forwarded."""
     token: SecretStr | None = None
     """Bearer token; without one only live and ready answer."""
+    allow_backends: Listed[Network] = ()
+    """Networks in which a backend may be that is registered while we run; without one none can be."""
 
     @field_validator("prefix")
     @classmethod

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from settings.models import AffinityKey, Choice, File, Frozen, Listed, Token
+from settings.models import AffinityKey, Choice, File, Frozen, Listed, Network, Token
 from settings.problems import Wrong, did_you_mean
 from settings.resilience import (
     AdaptiveSettings,
@@ -72,6 +72,8 @@ class BackendSettings(Frozen):
     """Requests that may be in flight at it, 0 is without limit; `backend_max_in_flight` of the pool when not given."""
     level: int = Field(default=0, ge=0, le=127)
     """For the strategy priority: level 0 is first, and a higher one takes what those below it cannot."""
+    networks: Listed[Network] = ()
+    """Networks that its address has to be in, looked at with every connection; none is everywhere."""
 
     @model_validator(mode="before")
     @classmethod

@@ -83,6 +83,8 @@ class HealthSettings(Frozen):
     """Failures in a row before DOWN."""
     jitter: Ratio = 0.1
     """Share by which each interval is made longer or shorter, so that probes do not march in step."""
+    scope: Literal["process", "machine", "cluster"] = "machine"
+    """Of whom one process probes, and tells the others, by shared state; a process that is alone probes in any case."""
 
     @model_validator(mode="after")
     def _load_is_found(self) -> Self:
@@ -130,6 +132,9 @@ class BreakerSettings(Frozen):
     """Share of the pool that may be ejected at the same time; of two or more backends one always may."""
     half_open: int = Field(default=3, ge=1)
     """Requests at a time that find out, after an ejection, whether the backend is well."""
+    scope: Literal["process", "machine", "cluster"] = "process"
+    """Of whom all hear when one process ejects a backend: they let only `half_open` requests at a time through to it
+    until they know for themselves."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -65,7 +65,7 @@ class StateSettings(Frozen):
             return value
         if scheme not in _REDIS or not rest.startswith("//"):
             raise Wrong("not a place", _FIX)
-        _check(value)
+        check_redis(value)
         return value
 
     @field_validator("timeout", "lease_time")
@@ -83,7 +83,7 @@ class StateSettings(Frozen):
         return value
 
 
-def _check(url: str) -> None:
+def check_redis(url: str) -> None:
     """Refuse what would only be found out when the connection is made."""
     try:
         parts = urlsplit(url)

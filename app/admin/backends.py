@@ -1,26 +1,34 @@
-"""Changes a backend at run time, in this process: drained and back, another weight, gone."""
+"""Registers backends at run time and changes them: drained and back, another weight, gone; here and everywhere."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from math import inf
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from ipaddress import ip_address
 from time import monotonic
 from typing import Self
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
-from starlette.requests import ClientDisconnect, Request
+from pydantic import ConfigDict, Field, model_validator
+from starlette.requests import Request
 from starlette.responses import Response
 
 from app.admin import views
 from app.admin.answers import FIELDS, Json, Refusal
-from app.domain.backend import Backend
+from app.admin.body import body_of, parsed
+from app.domain.backend import Backend, locate
+from app.domain.networks import permits
 from app.domain.pool import Pool
+from app.domain.registration import Registration
+from app.engine.registrations import Registrations, TooMany
+from app.engine.state.board import BoardAway, Conflict
 from app.engine.topology import Topology
 from settings.models import Frozen
+from settings.pools import BackendSettings
 
-LONGEST = 4096
-"""Bytes of a request body."""
+AGAIN = 5
+"""How often what was asked for without a condition is tried when others write at the same time."""
 
 _log = logging.getLogger("l7lb.admin")
 
@@ -42,79 +50,184 @@ class BackendChange(Frozen):
         return self
 
 
-class Backends:
-    """`/pools/{pool}/backends/{backend}`: GET shows it, PATCH changes it, DELETE takes one out that was drained.
+class NewBackend(BackendSettings):
+    """What a POST says."""
 
-    A PATCH may come twice. After a restart all is as the settings say.
+    ttl: float = Field(default=0.0, ge=0, le=86_400, allow_inf_nan=False)
+    """Seconds after which the backend is gone when it is not registered again; 0 is never."""
+
+    @model_validator(mode="after")
+    def _of_the_operator(self) -> Self:
+        if self.networks:
+            raise ValueError("networks are the operator's to say: LB_ADMIN__ALLOW_BACKENDS")
+        return self
+
+    @property
+    def spec(self) -> BackendSettings:
+        """The backend itself."""
+        return BackendSettings.model_validate(self.model_dump(exclude={"ttl"}))
+
+
+class Backends:
+    """`/pools/{pool}/backends`: POST registers one. `/pools/{pool}/backends/{backend}`: GET, PATCH, DELETE.
+
+    All of it may come twice. The ETag is that of what was said at run time, `"0"` where nothing was; If-Match and
+    If-None-Match go by it. It holds on all that share the board, and outlives them as far as the board does.
     """
 
     methods = ("GET", "PATCH", "DELETE")
 
-    def __init__(self, topology: Topology, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        registrations: Registrations,
+        clock: Callable[[], float] = monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._topology = topology
+        self._registrations = registrations
         self._clock = clock
+        self._wall = wall
 
     async def answer(self, request: Request) -> Response:
-        """Serve one request. Raises Refusal."""
+        """Serve one request for a backend. Raises Refusal."""
         if request.method == "PATCH":
-            return await self._change(request)
-        pool, backend = self._find(request)
+            body = await body_of(request)
+            return await self._again(request, lambda: self._change(request, body))
         if request.method == "DELETE":
-            return self._remove(pool, backend)
-        return self._show(backend)
+            return await self._again(request, lambda: self._remove(request))
+        return self._show(self._find(request)[1])
+
+    async def register(self, request: Request) -> Response:
+        """Serve one request for a new one. Raises Refusal."""
+        body = await body_of(request)
+        return await self._again(request, lambda: self._register(request, body))
+
+    async def _again(self, request: Request, work: Callable[[], Awaitable[Response]]) -> Response:
+        """Do *work*, and again where somebody else wrote meanwhile. Raises Refusal."""
+        for _ in range(AGAIN):
+            try:
+                return await work()
+            except Conflict as conflict:
+                if {"if-match", "if-none-match"} & set(request.headers):
+                    raise Refusal(412, f"it is at revision {conflict.revision} by now") from None
+            except TooMany as error:
+                raise Refusal(409, str(error)) from None
+            except BoardAway as error:
+                raise Refusal(503, f"the shared state is away: {error}", {"retry-after": "1"}) from None
+        raise Refusal(503, "others write at the same time", {"retry-after": "1"})
 
     def _find(self, request: Request) -> tuple[Pool, Backend]:
-        name, wanted = request.path_params["pool"], request.path_params["backend"]
+        pool = self._pool(request)
+        wanted = request.path_params["backend"]
+        if (backend := _by_id(pool, wanted)) is None:
+            raise Refusal(404, f"pool {pool.name} has no backend {wanted}")
+        return pool, backend
+
+    def _pool(self, request: Request) -> Pool:
+        name = request.path_params["pool"]
         pool = self._topology.pools.get(name)
         if pool is None:
             raise Refusal(404, f"there is no pool {name}")
-        for backend in pool.backends:
-            if backend.id == wanted:
-                return pool, backend
-        raise Refusal(404, f"pool {name} has no backend {wanted}")
+        return pool
 
-    def _show(self, backend: Backend) -> Response:
-        return Json(views.backend(backend, self._clock()))
+    def _show(self, backend: Backend, status: int = 200, **fields: str) -> Response:
+        _, revision = self._registrations.known(backend.pool, backend.id)
+        return Json(views.backend(backend, self._clock()), status, {"etag": f'"{revision}"', **fields})
 
-    async def _change(self, request: Request) -> Response:
-        body = await _body(request)
-        pool, backend = self._find(request)
+    async def _register(self, request: Request, body: bytes) -> Response:
+        pool = self._pool(request)
+        if not self._registrations.networks:
+            raise Refusal(
+                403, "no backend can be registered: set LB_ADMIN__ALLOW_BACKENDS to the networks they may be in"
+            )
+        new = parsed(body, NewBackend)
+        spec = new.spec
+        self._check_address(spec)
+        present, revision = await self._registrations.look(pool.name, spec.id)
+        _check_conditions(request, revision, there=present.spec is not None)
+        path = f"{request.url.path}/{spec.id}"
+        if present.removed:
+            revision = await self._registrations.write(pool.name, spec.id, Registration(), revision)
+            if (back := _by_id(pool, spec.id)) is not None:
+                _log.info("pool %s: backend %s is back", pool.name, spec.id)
+                return self._show(back, 201, location=path)
+        if present.spec is None and _by_id(pool, spec.id) is not None:
+            raise Refusal(409, f"{spec.id} is there already, and not by registration: take another id")
+        said = Registration(spec=spec, ttl=new.ttl)
+        if said != present:
+            await self._registrations.write(pool.name, spec.id, said, revision)
+            _log.info("pool %s: backend %s is registered: %s", pool.name, spec.id, spec.url)
+        await self._registrations.beat(pool.name, spec.id, new.ttl)
+        backend = _by_id(pool, spec.id)
+        assert backend is not None
+        return self._show(backend, 200 if present.spec is not None else 201, location=path)
+
+    def _check_address(self, spec: BackendSettings) -> None:
+        host = locate(spec)[1]
         try:
-            change = BackendChange.model_validate_json(body)
-        except ValidationError as error:
-            wrong = [{"at": ".".join(map(str, one["loc"])), "message": one["msg"]} for one in error.errors()]
-            status = 400 if error.errors()[0]["type"] == "json_invalid" else 422
-            detail = "; ".join(": ".join(filter(None, one.values())) for one in wrong)
-            raise Refusal(status, detail, errors=wrong) from None
+            ip_address(host)
+        except ValueError:
+            return  # a name: looked at with every connection
+        if not permits(self._registrations.networks, host):
+            raise Refusal(
+                403, f"{host} is in no network of LB_ADMIN__ALLOW_BACKENDS, or in one where no backend may be"
+            )
+
+    async def _change(self, request: Request, body: bytes) -> Response:
+        pool, backend = self._find(request)
+        change = parsed(body, BackendChange)
+        present, revision = await self._registrations.look(pool.name, backend.id)
+        pool, backend = self._find(request)
+        _check_conditions(request, revision, there=True)
+        said = present
         if "weight" in change.model_fields_set:
-            pool.weigh(backend, change.weight)
-        if change.draining:
-            pool.drain(backend, inf if change.deadline is None else self._clock() + change.deadline)
-        elif "draining" in change.model_fields_set:
-            pool.undrain(backend)
+            said = said.weighed(change.weight, backend.spec)
+        if "draining" in change.model_fields_set:
+            let_go = None if change.deadline is None else self._wall() + change.deadline
+            said = replace(said, draining=change.draining, let_go=let_go)
+        if said != present:
+            await self._registrations.write(pool.name, backend.id, said, revision)
         draining = ", draining" if backend.draining else ""
         _log.info("pool %s: backend %s now has weight %d%s", pool.name, backend.id, backend.weight, draining)
         return self._show(backend)
 
-    def _remove(self, pool: Pool, backend: Backend) -> Response:
+    async def _remove(self, request: Request) -> Response:
+        pool, backend = self._find(request)
+        present, revision = await self._registrations.look(pool.name, backend.id)
+        _check_conditions(request, revision, there=True)
+        if present.spec is not None:
+            await self._registrations.write(pool.name, backend.id, Registration(), revision)
+            await self._registrations.beat(pool.name, backend.id, 0)
+        else:
+            self._check_unneeded(backend)
+            said = Registration(removed=True, instead_of=backend.spec)
+            await self._registrations.write(pool.name, backend.id, said, revision)
+        _log.info("pool %s: backend %s is removed", pool.name, backend.id)
+        return Response(status_code=204, headers=FIELDS)
+
+    def _check_unneeded(self, backend: Backend) -> None:
+        """Raises Refusal where a backend that a source names takes requests, or has some: it may be a mistake."""
         if not backend.draining:
             raise Refusal(409, f'{backend.id} takes requests: PATCH it with {{"draining": true}} first')
         if not backend.idle:
             detail = f"{backend.id} is draining, and has {backend.in_flight} in flight: try again when it has none"
             raise Refusal(409, detail, {"retry-after": "1"}, in_flight=backend.in_flight)
-        self._topology.remove(backend)
-        _log.info("pool %s: backend %s is removed", pool.name, backend.id)
-        return Response(status_code=204, headers=FIELDS)
 
 
-async def _body(request: Request) -> bytes:
-    """All of it. Raises Refusal."""
-    body = b""
-    try:
-        async for piece in request.stream():
-            body += piece
-            if len(body) > LONGEST:
-                raise Refusal(413, f"a body of more than {LONGEST} bytes")
-    except ClientDisconnect:
-        raise Refusal(400, "the body did not come to its end") from None
-    return body
+def _by_id(pool: Pool, wanted: str) -> Backend | None:
+    return next((backend for backend in pool.backends if backend.id == wanted), None)
+
+
+def _check_conditions(request: Request, revision: int, *, there: bool) -> None:
+    """Raises Refusal where If-Match or If-None-Match forbid it (RFC 9110 sections 13.1.1 and 13.1.2)."""
+    match, none = request.headers.get("if-match"), request.headers.get("if-none-match")
+    if match is not None and not (there and _named(match, revision)):
+        raise Refusal(412, f"it is at revision {revision}")
+    if none is not None and there and _named(none, revision):
+        raise Refusal(412, f"it is there, at revision {revision}")
+
+
+def _named(field: str, revision: int) -> bool:
+    tags = {tag.strip() for tag in field.split(",")}
+    return "*" in tags or f'"{revision}"' in tags

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ class Control:
     """The objects of the data plane that people ask about; what is replaced there is replaced here, too.
 
     Attributes:
-        metrics_text: all metrics in the Prometheus text format.
+        metrics_text: all metrics in the Prometheus text format, of all workers of this machine.
 
         ready: whether requests may come, and for each pool why or why not.
     """
@@ -24,5 +24,5 @@ class Control:
     settings: Settings
     topology: Topology
     route_table: RouteTable
-    metrics_text: Callable[[], str]
+    metrics_text: Callable[[], Awaitable[str]]
     ready: Callable[[], tuple[bool, Mapping[str, Any]]]

@@ -57,9 +57,10 @@ class Reloads:
         return former[-1]
 
     async def _shown(self) -> dict[str, Any]:
-        """What is in force, and what can be gone back to, the newest first."""
+        """What is in force at this worker, and what can be gone back to, the newest first."""
         known = await self._reload.revisions.known()
         return {
+            "worker": self._calls.me._asdict(),
             "revision": self._reload.revision.digest,
             "since": self._reload.revision.since,
             "revisions": [revision._asdict() for revision in reversed(known)],

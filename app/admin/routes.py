@@ -12,13 +12,15 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from app.admin import views
 from app.admin.answers import FIELDS, Json, Problem, Problems
 from app.admin.backends import Backends
+from app.admin.cache import CachePurges
 from app.admin.control import Control
 from app.admin.reload import Reloads
 from app.domain.metrics import CONTENT_TYPE
+from app.engine.registrations import Registrations
 from app.middleware.admin_token import AdminToken
 
 
-def routes(control: Control, reloads: Reloads) -> list[BaseRoute]:
+def routes(control: Control, reloads: Reloads, registrations: Registrations, purges: CachePurges) -> list[BaseRoute]:
     """One mount under `admin.prefix`. Without a token, all but live and ready is not there: 404."""
 
     async def live(_: Request) -> Response:
@@ -41,7 +43,7 @@ def routes(control: Control, reloads: Reloads) -> list[BaseRoute]:
         return Json(views.routes(control.route_table, control.settings))
 
     async def metrics(_: Request) -> Response:
-        return Response(control.metrics_text(), headers={**FIELDS, "content-type": CONTENT_TYPE})
+        return Response(await control.metrics_text(), headers={**FIELDS, "content-type": CONTENT_TYPE})
 
     found: list[BaseRoute] = [Route("/live", live), Route("/ready", ready)]
     token = control.settings.admin.token
@@ -49,10 +51,12 @@ def routes(control: Control, reloads: Reloads) -> list[BaseRoute]:
         guard = [Middleware(AdminToken, token=token.get_secret_value())]
         secured = {"/config": config, "/pools": pools, "/routes": groups, "/metrics": metrics}
         found += [Route(path, endpoint, middleware=guard) for path, endpoint in secured.items()]
-        backend = Backends(control.topology)
-        path = "/pools/{pool}/backends/{backend}"
-        found.append(Route(path, backend.answer, methods=Backends.methods, middleware=guard))
+        backends = Backends(control.topology, registrations)
+        path = "/pools/{pool}/backends"
+        found.append(Route(path, backends.register, methods=["POST"], middleware=guard))
+        found.append(Route(f"{path}/{{backend}}", backends.answer, methods=Backends.methods, middleware=guard))
         found.append(Route("/reload", reloads.answer, methods=Reloads.methods, middleware=guard))
+        found.append(Route("/cache/purge", purges.answer, methods=["POST"], middleware=guard))
         found.append(Route("/rollback", reloads.roll_back, methods=["POST"], middleware=guard))
     prefix = control.settings.admin.prefix
     router = Router(found, redirect_slashes=False)  # raises HTTPException for what it does not have

@@ -7,6 +7,7 @@
 | half-open | `half_open` answers that pass                            | closed |
 | half-open | one that fails, or is slow where that was the reason     | open, for longer; or closed, as for the pool |
 | half-open | the time of a first ejection, without any of these       | half-open, with room for as many again |
+| closed    | another process has ejected it, and the pool can spare it | half-open: it is suspect |
 | any       | its health flips to UP; the pool cannot spare it any more; breakers are switched off | closed |
 
 Everything else leaves the state. So no state is for ever: an open breaker ends by time alone, and a half-open one
@@ -88,7 +89,7 @@ class Breaker:
 
         until: when it changes by itself, or a half-open one has room again; meaningless while closed.
 
-        reason: of the last ejection, one of `REASONS`; "" before the first.
+        reason: of the last ejection, here or where it is suspect for, one of `REASONS`; "" before the first.
 
         ejections: how many there were, by reason.
 
@@ -194,11 +195,9 @@ class Breaker:
 
     def eject(self, reason: str, now: float, chance: float) -> None:
         """Open; *chance*, from 0 to 1, is how much of the jitter it gets."""
-        first = self.settings.ejection
-        if self.state is CLOSED and self.row:
-            self.row = max(0, self.row - int((now - self.since) / first))
+        self._forgive(now)
         self.row += 1
-        seconds = min(first * self.row, self.settings.max_ejection)
+        seconds = min(self.settings.ejection * self.row, self.settings.max_ejection)
         self._enter(OPEN, now)
         self.until = now + seconds * (1.0 + self.settings.jitter * chance)
         self.reason = reason
@@ -213,6 +212,13 @@ class Breaker:
         self.until = now + self.settings.ejection
         return opened
 
+    def suspect(self, reason: str, now: float) -> None:
+        """Let as many requests through as find out whether *reason*, for which another ejected it, holds here too."""
+        self._forgive(now)
+        self._enter(HALF_OPEN, now)
+        self.until = now + self.settings.ejection
+        self.reason = reason
+
     def close(self, since: float) -> None:
         """Let everything through; the window begins anew."""
         self._enter(CLOSED, since)
@@ -222,6 +228,10 @@ class Breaker:
         self.since = since
         self.ends = -inf if self.settings.enabled else inf
         self.streak = self.trials = self._passes = 0
+
+    def _forgive(self, now: float) -> None:
+        if self.state is CLOSED and self.row:
+            self.row = max(0, self.row - int((now - self.since) / self.settings.ejection))
 
     def _try(self, failed: bool, slow: bool, now: float) -> Trip | None:
         if failed:

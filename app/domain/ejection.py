@@ -10,6 +10,9 @@ backend stays, of two or more one may always go. Where n shrinks meanwhile, the 
 **Slowness.** Being slow, or worse than the others, is no reason to leave nobody: for these reasons nobody is ejected
 who is the last one available, and who is out for them is let off when nobody else is left.
 
+**Hints.** What another process has ejected is half-open here, within the same limits, and not where that would be a
+panic: at most `half_open` requests at a time find out whether the same holds here.
+
 **Panic.** Where fewer than the share `panic` of the backends are sound (available, and not half-open, for those bear
 next to nothing), all of them are used, those that are ejected or DOWN as well, as long as one is UP: the few could not
 bear it all. What has not been probed yet does not count, and is not used: nothing is known of it, and a pool that grows
@@ -188,6 +191,20 @@ class Ejections:
             if tried:
                 breaker.close(now)
         return [("back: closed", backend)] if tried and breaker.state is CLOSED else []
+
+    def suspect(self, backend: Backend, reason: str, now: float, panic: float) -> list[News]:
+        """Take the word of another process that ejected it for *reason*: a hint, which is not worth a *panic*.
+
+        Who is not closed is not closed for reasons of our own, which are better.
+        """
+        if backend.breaker.state is not CLOSED or not self._settings.enabled:
+            return []
+        standing = self.standing
+        left = standing._replace(sound=standing.sound - backend.available)
+        if left.short(panic) or not spares(standing, backend, reason, self._settings.max_ejected):
+            return []
+        backend.breaker.suspect(reason, now)
+        return [("suspect: half-open, for another worker ejected it", backend)]
 
     def turn(self, now: float) -> list[News]:
         """Do what time has brought; the next is `due` after that."""

@@ -173,6 +173,12 @@ class NameNotResolved(ConnectFailed):
     error_type = "dns_error"
 
 
+class AddressProhibited(ConnectFailed):
+    """The backend's address is in no network that it may be in."""
+
+    error_type = "destination_ip_prohibited"
+
+
 class TlsFailed(ConnectFailed):
     """The TLS handshake with the backend failed."""
 

@@ -8,7 +8,7 @@
 | DOWN     | pass   | `rise` of them | UP      |
 
 Every other answer leaves the state; one that confirms it ends the count towards the other. Without probes (kind
-`none`) a backend is UP at once and for ever.
+`none`) a backend is UP at once and for ever. Who does not probe itself takes the word of who does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from random import Random
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from app.domain.statuses import statuses_of
 from settings.resilience import HealthSettings
@@ -33,6 +33,15 @@ class State(StrEnum):
 def probe_kind(settings: HealthSettings) -> Literal["http", "tcp", "none"]:
     """What kind of probe *settings* ask for: `http` when a path is given, else `tcp`, when the kind is not said."""
     return settings.kind or ("tcp" if settings.path is None else "http")
+
+
+class Word(NamedTuple):
+    """What one process says to another of a backend's health: as in `Health`."""
+
+    state: State
+    streak: int
+    reason: str
+    since: float
 
 
 class Health:
@@ -83,6 +92,21 @@ class Health:
         self.streak = 0
         self.since = now
         return True
+
+    @property
+    def word(self) -> Word:
+        """What there is to say of it."""
+        return Word(self.state, self.streak, self.reason, self.since)
+
+    def adopt(self, state: State, streak: int, reason: str, since: float) -> bool:
+        """Take the word of somebody who probes it, for all that we know; True when the state became another."""
+        if probe_kind(self.settings) == "none":
+            return False
+        flipped = state is not self.state
+        self.state, self.streak, self.reason = state, streak, reason
+        if flipped:
+            self.since = since
+        return flipped
 
     @property
     def interval(self) -> float:

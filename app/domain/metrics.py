@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Literal
 
 Labels = tuple[str, ...]
 Samples = Iterable[tuple[Labels, float]]
+Cells = Sequence[float]
+"""One number; of a histogram, for each bound and above the last how many, then the sum of all values."""
+Series = Mapping[Labels, Cells]
+Across = Literal["sum", "max", "min"]
+"""What a gauge of several processes is."""
 
 MAX_SERIES = 5000
 """Label sets of one metric; what comes after them is counted under `other`, so that no input fills the memory."""
@@ -40,13 +45,23 @@ class Counter:
         """Forget the label sets that are not *wanted* any more."""
         _keep(self.values, wanted)
 
-    def lines(self) -> Iterable[str]:
-        """The samples as text."""
-        return (f"{self.name}{_braces(self.labels, labels)} {_number(n)}" for labels, n in self.values.items())
+    def series(self) -> Series:
+        """All label sets now."""
+        return {labels: (number,) for labels, number in self.values.items()}
+
+    def lines(self, series: Series) -> Iterable[str]:
+        """*series* as text."""
+        return _lines(self.name, self.labels, series)
 
 
 class Reading:
-    """A value that is known elsewhere and asked for when scraped: *read* gives all its label sets."""
+    """A value that is known elsewhere and asked for when scraped.
+
+    Args:
+        read: gives all its label sets; of two that are the same the last holds.
+
+        across: what a gauge of several processes is; counters are added up.
+    """
 
     def __init__(
         self,
@@ -55,16 +70,23 @@ class Reading:
         labels: Sequence[str],
         read: Callable[[], Samples],
         kind: Literal["gauge", "counter"] = "gauge",
+        *,
+        across: Across = "sum",
     ) -> None:
         self.name = name
         self.help_text = help_text
         self.labels = tuple(labels)
         self.read = read
         self.kind = kind
+        self.across: Across = across
 
-    def lines(self) -> Iterable[str]:
-        """The samples as text; of two with the same labels the last, for a scrape may not have both."""
-        return (f"{self.name}{_braces(self.labels, labels)} {_number(n)}" for labels, n in dict(self.read()).items())
+    def series(self) -> Series:
+        """All label sets now."""
+        return {labels: (number,) for labels, number in self.read()}
+
+    def lines(self, series: Series) -> Iterable[str]:
+        """*series* as text."""
+        return _lines(self.name, self.labels, series)
 
 
 class Histogram:
@@ -95,15 +117,20 @@ class Histogram:
         """Forget the label sets that are not *wanted* any more."""
         _keep(self.values, wanted)
 
-    def lines(self) -> Iterable[str]:
-        """The samples as text: cumulative buckets, sum, count."""
-        names = (*self.labels, "le")
+    def series(self) -> Series:
+        """All label sets now."""
+        return {labels: tuple(cells) for labels, cells in self.values.items()}
+
+    def lines(self, series: Series) -> Iterable[str]:
+        """*series* as text: cumulative buckets, sum, count."""
         bounds = [*map(_number, self.bounds), "+Inf"]
-        for labels, (*counts, total) in self.values.items():
+        for labels, (*counts, total) in series.items():
+            pairs = _pairs(self.labels, labels)
+            before = f'{self.name}_bucket{{{pairs}{"," if pairs else ""}le="'
             cumulative = list(accumulate(counts))
             for bound, number in zip(bounds, cumulative, strict=True):
-                yield f"{self.name}_bucket{_braces(names, (*labels, bound))} {_number(number)}"
-            braces = _braces(self.labels, labels)
+                yield f'{before}{bound}"}} {_number(number)}'
+            braces = f"{{{pairs}}}" if pairs else ""
             yield f"{self.name}_sum{braces} {_number(total)}"
             yield f"{self.name}_count{braces} {_number(cumulative[-1])}"
 
@@ -111,13 +138,13 @@ class Histogram:
 Metric = Counter | Reading | Histogram
 
 
-def exposition(metrics: Iterable[Metric]) -> str:
-    """All *metrics* as text, each with its HELP and TYPE."""
+def exposition(metrics: Iterable[Metric], told: Mapping[str, Series] | None = None) -> str:
+    """All *metrics* as text, each with its HELP and TYPE: what they are now, or what is *told* of each name."""
     lines = []
     for metric in metrics:
         lines.append(f"# HELP {metric.name} {_escaped(metric.help_text)}")
         lines.append(f"# TYPE {metric.name} {metric.kind}")
-        lines.extend(metric.lines())
+        lines.extend(metric.lines(metric.series() if told is None else told.get(metric.name, {})))
     return "\n".join(lines) + "\n"
 
 
@@ -134,11 +161,13 @@ def _overflow(labels: Labels) -> Labels:
     return ("other",) * len(labels)
 
 
-def _braces(names: Labels, labels: Labels) -> str:
-    if not names:
-        return ""
-    pairs = (f'{name}="{_quoted(label)}"' for name, label in zip(names, labels, strict=True))
-    return "{" + ",".join(pairs) + "}"
+def _lines(name: str, names: Labels, series: Series) -> Iterable[str]:
+    for labels, (number,) in series.items():
+        yield f"{name}{{{_pairs(names, labels)}}} {_number(number)}" if names else f"{name} {_number(number)}"
+
+
+def _pairs(names: Labels, labels: Labels) -> str:
+    return ",".join([f'{name}="{_quoted(label)}"' for name, label in zip(names, labels, strict=True)])
 
 
 def _escaped(text: str) -> str:

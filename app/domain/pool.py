@@ -171,6 +171,12 @@ class Pool:
             self.tell("back: closed, for its probes pass", backend)
         self.refresh()
 
+    def suspect(self, backend: Backend, reason: str, now: float) -> None:
+        """Another process has ejected it for *reason*: find out, with few requests, whether that holds here, too."""
+        if news := self._ejections.suspect(backend, reason, now, self.settings.panic):
+            self._say(news)
+            self.refresh()
+
     def drain(self, backend: Backend, until: float = inf) -> None:
         """Have it finish what it has; nothing new, but of clients that a cookie keeps at it, *until* then."""
         backend.draining = True

@@ -63,6 +63,11 @@ class Calls:
         self._crew = crew
         self._seen = -1
 
+    @property
+    def me(self) -> Mate:
+        """This worker."""
+        return self._crew.me
+
     async def run(self) -> None:
         """The job: listen, and do."""
         async with aclosing(follow(self._board, CALLS, LISTEN)) as found:

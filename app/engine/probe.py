@@ -7,8 +7,10 @@ import asyncio
 import httptools
 
 from app.domain.backend import Backend
+from app.domain.errors import ProxyError
 from app.domain.health import Expectation, probe_kind
 from app.engine.fault import fault
+from app.engine.resolve import addresses
 from app.engine.transport import trust
 from settings.pools import BackendTlsSettings
 from settings.resilience import HealthSettings
@@ -30,10 +32,14 @@ class Probe:
         load: what the last answer said of the backend's load; b"" for nothing.
     """
 
-    __slots__ = ("_expectation", "_head", "_host", "_port", "_server_name", "_timeout", "_tls", "_tls_settings", "load")
+    __slots__ = (
+        "_expectation", "_head", "_host", "_networks", "_port", "_server_name", "_timeout", "_tls", "_tls_settings",
+        "load",
+    )  # fmt: skip
 
     def __init__(self, backend: Backend, health: HealthSettings, tls: BackendTlsSettings) -> None:
         self._host = backend.host
+        self._networks = backend.spec.networks
         self._port = health.port or backend.port
         self._tls_settings = tls if backend.scheme == "https" else None
         self._server_name = tls.server_name or backend.host
@@ -56,8 +62,11 @@ class Probe:
 
     async def _ask(self) -> None:
         tls = trust.context(self._tls_settings) if self._tls_settings else None
+        host = self._host
+        if self._networks:
+            host = (await addresses(host, self._port, self._networks))[0][1]
         reader, writer = await asyncio.open_connection(  # looks the name up anew, off the loop
-            self._host, self._port, limit=LIMIT, ssl=tls, server_hostname=self._server_name if tls else None
+            host, self._port, limit=LIMIT, ssl=tls, server_hostname=self._server_name if tls else None
         )
         try:
             if self._head:
@@ -133,6 +142,6 @@ def _reason(error: Exception) -> str:
     match error:
         case ConnectionResetError():
             return "connection reset"
-        case ProbeFailed():
+        case ProbeFailed() | ProxyError():
             return str(error)
     return f"{type(error).__name__}: {error}"

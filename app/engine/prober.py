@@ -1,4 +1,4 @@
-"""Probes every backend of the topology, for as long as it is there, and says so when its health flips."""
+"""Probes the backends of the topology that are ours to probe, for as long as they are there; says when one flips."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from time import monotonic
 from app.domain.backend import Backend
 from app.domain.health import State, probe_kind
 from app.domain.membership import Change
+from app.engine.duty import Duty
 from app.engine.probe import Probe
 from app.engine.topology import Topology
 from settings.pools import BackendTlsSettings
@@ -25,18 +26,21 @@ class Prober:
     """The job that keeps health up to date; `run` is its coroutine.
 
     All backends are probed at once when it starts, up to *concurrency* at a time, and from then on each in its own
-    rhythm. It follows the topology: who joined is probed at once, and so is who is to be probed in another way.
+    rhythm. It follows the topology: who joined is probed at once, and so is who is to be probed in another way. What
+    *duty* leaves to other processes is not probed here; without one, nothing is.
     """
 
     def __init__(
         self,
         topology: Topology,
+        duty: Duty | None = None,
         *,
         clock: Callable[[], float] = monotonic,
         rng: Random | None = None,
         concurrency: int = 64,
     ) -> None:
         self._topology = topology
+        self._duty = duty
         self._clock = clock
         self._rng = rng or Random()
         self._concurrency = concurrency
@@ -54,10 +58,14 @@ class Prober:
 
                 follow()
                 unlisten = self._topology.listen(follow)
+                if self._duty is not None:
+                    self._duty.changed = follow
                 try:
                     await asyncio.get_running_loop().create_future()  # until cancelled
                 finally:
                     unlisten()
+                    if self._duty is not None:
+                        self._duty.changed = lambda: None
         finally:
             self._watches.clear()
 
@@ -68,6 +76,7 @@ class Prober:
             for pool in self._topology.pools.values()
             if probe_kind(pool.settings.health) != "none"
             for backend in pool.backends
+            if self._duty is None or self._duty.mine(pool, backend)
         }
         for backend, (terms, watch) in tuple(self._watches.items()):
             if wanted.get(backend) != terms:
@@ -87,10 +96,13 @@ class Prober:
                 started = self._clock()
                 failure = await probe.ask()
             now = self._clock()
+            before = health.word
             if self._topology.observe(backend, failure, now):
                 _tell(backend)
             if probe.load and (pool := self._topology.pools.get(backend.pool)) is not None:
                 pool.report(backend, probe.load, now)
+            if self._duty is not None:
+                self._duty.tell(backend, before, probe.load)
             due = health.plan(started, self._rng, first=first)
             first = False
             await asyncio.sleep(max(due - now, 0.0))

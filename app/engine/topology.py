@@ -19,6 +19,7 @@ from time import monotonic
 from types import MappingProxyType
 
 from app.domain.backend import Backend
+from app.domain.health import Word
 from app.domain.membership import Change, deputies, diff, merge
 from app.domain.pool import Pool
 from app.domain.strategies import STRATEGIES
@@ -124,13 +125,20 @@ class Topology:
     def remove(self, backend: Backend) -> None:
         """Take a backend out of its pool, which keeps its object, and tell the listeners.
 
-        It is back when settings are applied that change its pool and still have it, or when all sources have stopped
-        to name it and one begins anew.
+        It is back when it is restored, when settings are applied that change its pool and still have it, or when all
+        sources have stopped to name it and one begins anew.
         """
         self.pools[backend.pool].remove(backend)
         self._removed.setdefault(backend.pool, set()).add(backend.id)
         self._depart((backend,))
         self._announce(Change((), (backend,)))
+
+    def restore(self, pool: str, backend: str) -> None:
+        """Have a backend again that was removed, where a source names it."""
+        removed = self._removed.get(pool, set())
+        if backend in removed:
+            removed.discard(backend)
+            self._follow(self.pools[pool])
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Have *listener* called after each change of the backends; the function that comes back ends it."""
@@ -140,10 +148,15 @@ class Topology:
     def observe(self, backend: Backend, failure: str, now: float) -> bool:
         """Take the answer of a probe, why it failed or "" for a pass; True when the backend's health flipped."""
         flipped = backend.health.observe(failure, now)
-        if flipped and (pool := self.pools.get(backend.pool)) is not None:
-            pool.flip(backend, now)
-            if any(held.pool == backend.pool for held in self._held):
-                self._follow(pool)
+        if flipped:
+            self._flip(backend, now)
+        return flipped
+
+    def believe(self, backend: Backend, word: Word, now: float) -> bool:
+        """Take the word of another process that probes it; True when the backend's health flipped."""
+        flipped = backend.health.adopt(*word)
+        if flipped:
+            self._flip(backend, now)
         return flipped
 
     def ready(self, now: float) -> tuple[bool, dict[str, dict[str, int]]]:
@@ -162,6 +175,12 @@ class Topology:
         if now >= self._gate or not any(self._awaited(pool) for pool in self.pools.values()):
             self._gate = now
         return now >= self._gate, found
+
+    def _flip(self, backend: Backend, now: float) -> None:
+        if (pool := self.pools.get(backend.pool)) is not None:
+            pool.flip(backend, now)
+            if any(held.pool == backend.pool for held in self._held):
+                self._follow(pool)
 
     def _awaited(self, pool: Pool) -> bool:
         if pool.available:

@@ -136,7 +136,7 @@ class Cache:
         else:
             if self._deaf:
                 lookup.ignore_directives()
-            visit.key = self._key_of(exchange, target)
+            visit.key = self.key_of(exchange.scheme, exchange.host, target)
             if self._extras:
                 visit.extra = self._extra(exchange, headers, target)
             self._look(visit)
@@ -225,7 +225,7 @@ class Cache:
         alone = self._passed.get(visit.key) > monotonic()
         while True:
             fetch = None if alone else self._flights.get(flight)
-            collapsed = fetch is not None and fetch.joinable
+            collapsed = fetch is not None and fetch.joinable and not self._purged(fetch, visit.key, fetch.stored)
             if fetch is None or not collapsed:
                 fetch = self._begin(visit, kept, None if alone else flight)
             reader = Reader(fetch, watched)
@@ -326,6 +326,7 @@ class Cache:
             exchange.attempts = theirs.attempts
         requested = self._clock()
         fetch = Fetch(exchange, visit.target, partial(self._headed, visit, kept, requested))
+        fetch.purges = self._fetches.purges.count
         if flight is not None:
             self._flights[flight] = fetch
         path, _, query = visit.target.partition(b"?")
@@ -375,6 +376,8 @@ class Cache:
                 await self.store.purge(Purge("key", visit.key), now)
             else:
                 await self.store.update(visit.key, fetch.stored)
+                if self._purged(fetch, visit.key, fetch.stored):
+                    await self.store.update(visit.key, fetch.stored.purged(now))
             return
         stamp = self._rng.getrandbits(63)
         found = self.policy.judge(
@@ -388,6 +391,10 @@ class Cache:
             return
         else:
             writer = await self.store.write(visit.key, found, length_of(fetch.fields))
+            if writer is not None and self._purged(fetch, visit.key, found):  # a later purge, the writer learns itself
+                writer.close()
+                fetch.why = "purged"
+                return
             if writer is not None:
                 fetch.keep(found, writer)
                 self._passed.drop(visit.key)
@@ -395,6 +402,10 @@ class Cache:
             fetch.why = "no room"
         if fetch.status < 500:
             self._passed.put(visit.key, monotonic() + self._settings.hit_for_miss)
+
+    def _purged(self, fetch: Fetch, key: bytes, stored: Stored | None) -> bool:
+        """Whether what *fetch* brings was asked for before a purge of it."""
+        return self._fetches.purges.since(fetch.purges, key, stored)
 
     def _often(self, key: bytes) -> bool:
         """Whether a URL was asked for often enough to be stored."""
@@ -438,10 +449,12 @@ class Cache:
     async def _head(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
         """A HEAD that what is stored does not answer; its answer may say that it is still, or no more, the one."""
         self._note(visit, "miss")
-        requested, kept = self._clock(), visit.kept
+        requested, kept, purges = self._clock(), visit.kept, self._fetches.purges
+        count = purges.count
 
         async def updating(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 200 and kept is not None:
+            is_head = message["type"] == "http.response.start" and message["status"] == 200
+            if is_head and kept is not None and not purges.since(count, visit.key, kept.stored):
                 now, stored = self._clock(), kept.stored
                 is_same = same(stored, message["headers"])
                 new = self.policy.freshened(stored, message["headers"], requested, now) if is_same else None
@@ -460,7 +473,7 @@ class Cache:
         """
         exchange, now = visit.exchange, self._clock()
         for url in invalidated(exchange.scheme, exchange.host, visit.target, status, fields):
-            await self.store.purge(Purge("key", self._key_of(exchange, url)), now)
+            await self.store.purge(Purge("key", self.key_of(exchange.scheme, exchange.host, url)), now)
         if visit.lookup.method != "POST" or not speaks_for(exchange.scheme, exchange.host, visit.target, fields):
             return None
         extra = self._extra(exchange, visit.lookup.headers, visit.target)
@@ -470,7 +483,9 @@ class Cache:
         )
         if isinstance(stored, str) or stored.partial:
             return None
-        return await self.store.write(self._key_of(exchange, visit.target), stored, length_of(fields))
+        return await self.store.write(
+            self.key_of(exchange.scheme, exchange.host, visit.target), stored, length_of(fields)
+        )
 
     # What a request is...
 
@@ -478,15 +493,15 @@ class Cache:
         stored = [kept.stored for kept in visit.found or ()]
         return reuse(visit.lookup, stored, self._clock(), visit.extra, self.policy.negotiate)
 
-    def _key_of(self, exchange: Exchange, target: bytes) -> bytes:
+    def key_of(self, scheme: str, host: str, target: bytes) -> bytes:
+        """What the responses of a URL are stored under."""
         if self._query is not None:
             target = self._query.apply(target)
-        host = (exchange.scheme, exchange.host)
-        found = self._origins.get(host)
+        found = self._origins.get((scheme, host))
         if found is None:
             if len(self._origins) >= _REMEMBERED:
                 self._origins.clear()
-            found = self._origins[host] = origin(self._group, *host)
+            found = self._origins[scheme, host] = origin(self._group, scheme, host)
         return found + target
 
     def _extra(self, exchange: Exchange, headers: Fields, target: bytes) -> bytes | None:

@@ -3,6 +3,7 @@
     python -m scripts.cache_tests                           every test, the score, what failed
     python -m scripts.cache_tests --id vary-match           one test: what every side sent and saw
     python -m scripts.cache_tests --without-cache           what forwarding alone scores
+    python -m scripts.cache_tests --checkout DIR            what github.com/http-tests/cache-tests has, which is newer
     LB_CACHES__DEFAULT__KIND=disk python -m scripts.cache_tests      whatever else l7lb is to be told
 
 The suite's own client asks, its own origin answers, l7lb (uvicorn app.main:app) stands between them. A test passes that

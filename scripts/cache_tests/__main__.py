@@ -1,4 +1,4 @@
-"""Use: python -m scripts.cache_tests [--id TEST] [--without-cache] [--output FILE] [uvicorn's flags]"""
+"""Use: python -m scripts.cache_tests [--id TEST] [--without-cache] [--checkout DIR] [--output FILE] [uvicorn flags]"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scripts.cache_tests.running import Unplayable, balancer
 from scripts.cache_tests.score import Verdict, counted, report, verdicts
 from scripts.cache_tests.suite import PLACE, Suite
 
-CACHE = {"LB_GROUPS__SUITE__CACHE": "true"}
+CACHE = {"LB_GROUPS__SUITE__CACHE__STORE": "default"}
 """What the group under test is told."""
 
 
@@ -48,11 +48,12 @@ def main() -> int:
     )
     parser.add_argument("--id", default="", help="one test, and what was sent and seen")
     parser.add_argument("--without-cache", action="store_true", help="forward only")
+    parser.add_argument("--checkout", type=Path, help="the suite's own repository, instead of the npm package")
     parser.add_argument("--output", type=Path, default=PLACE / "result.json", help="where the verdicts go, as JSON")
     asked, flags = parser.parse_known_args()
     settings = {} if asked.without_cache else CACHE
     try:
-        suite = Suite()
+        suite = Suite(asked.checkout)
         with tempfile.TemporaryDirectory(prefix="l7lb-cache-tests-") as directory:
             if asked.id:
                 show(suite, Path(directory), settings, tuple(flags), asked.id)

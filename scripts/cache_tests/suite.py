@@ -14,24 +14,39 @@ from typing import Any
 from scripts.cache_tests.running import ROOT, Unplayable, listening, tie_to_us
 
 HERE = Path(__file__).parent
+PRELOAD = "preload.mjs"
 PLACE = ROOT / ".run" / "cache-tests"
 LONGEST = 400.0
 """Seconds that all tests may take: each pauses for 3 s at most four times, a hundred at a time."""
 LISTED = """
+import { existsSync } from 'node:fs'
 import tests from './tests/index.mjs'
-import surrogate from './tests/surrogate-control.mjs'
-tests.push(surrogate)
+const more = './tests/surrogate-control.mjs'
+if (existsSync(more)) tests.push((await import(more)).default)
 console.log(JSON.stringify(tests))
 """
 
 
 class Suite:
-    """The suite, ready to be run. Raises Unplayable where node, npm or the package cannot be had."""
+    """The suite, ready to be run. Raises Unplayable where node, npm or the package cannot be had.
 
-    def __init__(self, place: Path = PLACE) -> None:
+    Args:
+        checkout: a directory with the suite's own repository, which is newer than the package; None is the package.
+    """
+
+    def __init__(self, checkout: Path | None = None, place: Path = PLACE) -> None:
         self.node = program("node")
-        self.directory = place / "node_modules" / "http-cache-tests"
+        self.place = place
         install(place)
+        self.directory = place / "node_modules" / "http-cache-tests"
+        if checkout is not None:
+            self.directory = place / "checkout"  # in *place*, where node finds the modules that it needs
+            shutil.rmtree(self.directory, ignore_errors=True)
+            shutil.copytree(checkout, self.directory, ignore=shutil.ignore_patterns(".git", "node_modules", "results"))
+        engine = self.directory / "test-engine"
+        self.engine = engine if engine.is_dir() else self.directory
+        if not (self.engine / "cli.mjs").is_file():
+            raise Unplayable(f"{checkout} is no checkout of http-cache-tests: there is no cli.mjs in it")
         self.env = {key: value for key, value in os.environ.items() if not key.lower().startswith("npm_")}
 
     def tests(self) -> list[dict[str, Any]]:
@@ -51,7 +66,7 @@ class Suite:
         """Its origin: the port. What it prints goes to *output*."""
         told = {"protocol": "http", "port": "0", "pidfile": str(output.with_suffix(".pid"))}
         env = self.env | {f"npm_config_{key}": value for key, value in told.items()}
-        command = [self.node, "server/server.mjs"]
+        command = [self.node, str(self.engine / "server" / "server.mjs")]
         return listening(command, env, self.directory, r"Listening on http://\S*:(\d+)/", output)
 
     def ask(self, port: int, test: str = "") -> str:
@@ -59,7 +74,7 @@ class Suite:
         env = self.env | {"npm_config_base": f"http://127.0.0.1:{port}", "npm_config_id": test}
         if not test:
             env["npm_package_config_id"] = ""  # both empty are all tests
-        command = [self.node, "--no-warnings", "cli.mjs"]
+        command = [self.node, "--no-warnings", "--import", str(self.place / PRELOAD), str(self.engine / "cli.mjs")]
         try:
             printed = subprocess.run(
                 command,
@@ -70,11 +85,11 @@ class Suite:
                 text=True,
                 timeout=LONGEST,
                 check=False,
-                preexec_fn=tie_to_us,  # noqa: PLW1509 - we have no threads
+                preexec_fn=tie_to_us,
             )
         except subprocess.TimeoutExpired:
             raise Unplayable(f"the suite has not ended after {LONGEST:.0f} s") from None
-        if printed.returncode or printed.stderr:
+        if printed.returncode:
             raise Unplayable(f"the suite's client failed: {printed.stdout[-2000:]}{printed.stderr[-2000:]}")
         return printed.stdout
 
@@ -89,19 +104,22 @@ def program(name: str) -> str:
 
 def install(place: Path) -> None:
     """What the lock says, in *place*; nothing when it is there. Raises Unplayable."""
-    lock = HERE / "package-lock.json"
     made_from = place / "made-from"
+    ours = [HERE / name for name in ("package.json", "package-lock.json", PRELOAD)]
+    wanted = "".join(file.read_text() for file in ours)
     with contextlib.suppress(OSError):
-        if made_from.read_text() == lock.read_text():
+        if made_from.read_text() == wanted:
             return
     place.mkdir(parents=True, exist_ok=True)
-    for file in (lock, HERE / "package.json"):
+    for file in ours:
         shutil.copy(file, place)
     command = [program("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     try:
-        subprocess.run(command, cwd=place, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=180)
+        subprocess.run(
+            command, cwd=place, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=180
+        )
     except subprocess.CalledProcessError as failed:
         raise Unplayable(f"npm could not install the suite: {failed.stderr.strip()}") from None
     except subprocess.TimeoutExpired:
         raise Unplayable("npm has not installed the suite after 180 s") from None
-    shutil.copy(lock, made_from)
+    made_from.write_text(wanted)

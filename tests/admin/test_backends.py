@@ -13,7 +13,8 @@ import pytest
 from starlette.requests import Request
 
 from app.admin.answers import Refusal
-from app.admin.backends import LONGEST, Backends
+from app.admin.backends import Backends
+from app.admin.body import LONGEST
 from tests.support.plane import BEARER, TOKEN, Plane, problem
 
 BACKEND = "/-/pools/a/backends/h:1"
@@ -207,7 +208,7 @@ async def test_one_that_goes_while_the_body_comes_is_a_404(plane: Plane) -> None
         return {"type": "http.request", "body": b"{}"}
 
     with pytest.raises(Refusal, match="pool a has no backend h:1"):
-        await Backends(topology).answer(Request(scope, receive))
+        await Backends(topology, plane.registrations).answer(Request(scope, receive))
 
 
 async def test_a_body_that_breaks_off_changes_nothing(plane: Plane) -> None:
@@ -222,4 +223,4 @@ async def test_a_body_that_breaks_off_changes_nothing(plane: Plane) -> None:
         return next(messages)
 
     with pytest.raises(Refusal, match="the body did not come to its end"):
-        await Backends(plane.control.topology).answer(Request(scope, receive))
+        await Backends(plane.control.topology, plane.registrations).answer(Request(scope, receive))

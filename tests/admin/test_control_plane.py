@@ -88,7 +88,7 @@ async def test_the_token_is_never_shown(plane: Plane) -> None:
 async def test_config_has_the_settings_and_their_origins(plane: Plane) -> None:
     found = (await plane.ask("/-/config", headers=BEARER)).json()
 
-    assert found["settings"]["admin"] == {"prefix": "/-", "token": "**********"}
+    assert found["settings"]["admin"] == {"prefix": "/-", "token": "**********", "allow_backends": []}
     assert found["settings"]["pools"]["a"]["timeouts"]["connect"] == "1s"
     assert set(found) == {"settings", "origins", "warnings"}
 
@@ -189,7 +189,7 @@ async def test_the_prefix_is_a_setting() -> None:
 
 
 async def test_a_defect_is_a_logged_500_without_details(plane: Plane, caplog: pytest.LogCaptureFixture) -> None:
-    def broken() -> str:
+    async def broken() -> str:
         raise RuntimeError("hunter2")
 
     plane.control.metrics_text = broken

@@ -382,3 +382,38 @@ def test_switched_off_it_is_closed() -> None:
     assert (found.state, found.admits) == (State.CLOSED, True)
     assert set(feed(found, 40.0, *[503] * 99)) == {None}
     assert found.counts() == (0, 0, 0)
+
+
+# The word of another process
+
+
+def test_what_another_ejected_is_found_out_with_few_requests() -> None:
+    """As many as after an ejection of our own; those that were under way count for nothing."""
+    found = breaker(half_open=2)
+    found.suspect(CONSECUTIVE, 10.0)
+    assert (found.state, found.reason, found.row, found.ejections) == (State.HALF_OPEN, CONSECUTIVE, 0, {})
+    assert found.observe(answer(HERE, 9.0, 503), 11.0) is None
+
+    passes(found, 12.0, 1)
+    assert found.state is State.HALF_OPEN
+    passes(found, 12.0, 1)
+    assert found.state is State.CLOSED
+
+
+def test_where_the_same_holds_one_request_is_enough() -> None:
+    """It is then ejected as for the first time here."""
+    found = breaker(slow=1.0)
+    found.suspect(SLOW, 10.0)
+    assert feed(found, 13.0, 200, head=2.0) == [Trip(SLOW, "slow again")]
+    found.eject(SLOW, 13.0, 0.0)
+    assert (found.state, found.until, found.row) == (State.OPEN, 43.0, 1)
+
+
+def test_suspicion_does_not_undo_good_conduct() -> None:
+    """What was forgiven while it was closed stays so."""
+    found = breaker()
+    for _ in range(3):
+        found.eject(CONSECUTIVE, 0.0, 0.0)
+    found.close(0.0)
+    found.suspect(CONSECUTIVE, 65.0)
+    assert found.row == 1

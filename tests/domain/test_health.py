@@ -20,6 +20,24 @@ def after(answers: str, settings: HealthSettings = PROBED) -> Health:
     return health
 
 
+def test_the_word_of_another_is_taken_as_it_is() -> None:
+    """What it counts on the way to another state, too. When a state began is the word of who saw that first."""
+    health, other = Health(PROBED), after("+--")
+    assert health.adopt(*other.word)
+    assert health.word == other.word == (State.UP, 2, "refused", 1.0)
+    assert not health.adopt(State.UP, 0, "", 7.0)
+    assert health.word == (State.UP, 0, "", 1.0)
+    health.adopt(State.UP, 2, "refused", 1.0)
+    assert health.observe("refused", 9.0)
+
+
+def test_who_is_not_probed_is_up_whatever_others_say() -> None:
+    """They have other settings."""
+    health = Health(HealthSettings(kind="none"))
+    assert not health.adopt(State.DOWN, 0, "refused", 1.0)
+    assert health.state is State.UP
+
+
 @pytest.mark.parametrize(
     ("answers", "state"),
     [

@@ -794,3 +794,66 @@ def test_a_panic_that_goes_on_is_one(before: str, after: str, panics: int) -> No
     old.yield_to(new)
 
     assert new.panics == panics
+
+
+# What another process has ejected
+
+
+def test_a_hint_lets_few_requests_through_and_is_told() -> None:
+    """It is available, so that there is somebody to find out."""
+    backends, told = fleet(1, 1, 1), list[str]()
+    found = pool(backends, breaker={"half_open": 1})
+    found.tell = lambda sentence, backend: told.append(f"{backend and backend.id} {sentence}")
+    found.suspect(backends[0], CONSECUTIVE, 0.0)
+
+    picked = Counter(found.pick(b"", (), 1.0).id for _ in range(9))
+
+    assert picked["a"] == 1
+    assert told == ["a suspect: half-open, for another worker ejected it"]
+    found.observe(answer(backends[0], 1.0, 503), 1.1)
+    assert backends[0].breaker.state is State.OPEN
+    assert told[1].startswith("a ejected for")
+
+
+@pytest.mark.parametrize(
+    ("others", "settings", "heard"),
+    [
+        (2, {}, True),
+        (0, {}, False),  # nobody else is there
+        (2, {"breaker": {"enabled": False}}, False),
+        (2, {"panic": 0.9}, False),  # two of three would be too few
+        (1, {"panic": 0.5}, True),
+        (1, {"panic": 0.6}, False),
+        (3, {"panic": 0.0}, True),
+    ],
+)
+def test_a_hint_is_not_worth_a_panic(others: int, settings: dict[str, Any], heard: bool) -> None:
+    """It is heard as far as the pool can spare the backend, and no further."""
+    backends = fleet(*[1] * (others + 1))
+    found = pool(backends, **settings)
+    found.suspect(backends[0], CONSECUTIVE, 0.0)
+    assert (backends[0].breaker.state is State.HALF_OPEN) == heard
+    assert not found.panic
+
+
+def test_no_more_are_suspected_than_may_be_ejected() -> None:
+    """One by one, all of them."""
+    backends = fleet(*[1] * 10)
+    found = pool(backends, breaker={"max_ejected": 0.3}, panic=0.2)
+    for one in backends:
+        found.suspect(one, CONSECUTIVE, 0.0)
+    assert sum(one.breaker.state is State.HALF_OPEN for one in backends) == 3
+
+
+def test_what_is_known_here_is_better_than_a_hint() -> None:
+    """Who is ejected, or is being tried, is left as it is."""
+    backends = fleet(1, 1, 1)
+    found = pool(backends)
+    for _ in range(5):
+        found.observe(answer(backends[0], 0.1, 503), 0.1)
+    until = backends[0].breaker.until
+    found.suspect(backends[0], SLOW, 1.0)
+    assert (backends[0].breaker.state, backends[0].breaker.reason) == (State.OPEN, CONSECUTIVE)
+    found.pick(b"", (), until)
+    found.suspect(backends[0], SLOW, until + 1)
+    assert (backends[0].breaker.since, backends[0].breaker.reason) == (until, CONSECUTIVE)

@@ -59,6 +59,8 @@ class Fetch:
         done: the response is complete.
 
         error: why it will not be.
+
+        purges: how many there had been when it began.
     """
 
     concurrent = True
@@ -77,6 +79,7 @@ class Fetch:
         self.done = False
         self.error: ProxyError | None = None
         self.committed = False
+        self.purges = 0
         self._head = False
         self._writer: Writer | None = None
         self._written = 0

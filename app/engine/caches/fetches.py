@@ -7,6 +7,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
+from app.engine.caches.purges import PurgeLog
+
 if TYPE_CHECKING:
     from app.domain.metrics import Samples
 
@@ -19,10 +21,13 @@ class Fetches:
 
     Attributes:
         counts: by group and result, how many requests.
+
+        purges: that this worker has heard of.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.purges = PurgeLog()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, fetch: Coroutine[None, None, None]) -> None:

@@ -13,6 +13,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from random import Random
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -23,6 +24,9 @@ CONNECT = 2.0
 _LOOK, _AGAIN = 0.8, 0.15
 """Parts of the timeout after which one looks, and looks again; only an answer that is late at both is late. For when it
 was the loop that was late, the answer is there, and is read in between."""
+
+_FIRST, _LAST = 0.1, 2.0
+"""Seconds between one attempt to come back and the next: the first, and the longest."""
 
 Reply = list[Any] | ResponseError | None
 """What Redis said, its refusal of this command, or nothing, for the channel has closed."""
@@ -82,6 +86,26 @@ class Channel:
         for future, _ in asked:
             if not future.done():
                 future.set_result(None)
+
+    async def keep(self, opened: Callable[[], Awaitable[None]], closed: Callable[[Closed], bool], rng: Random) -> None:
+        """Be connected, for ever.
+
+        Args:
+            opened: as `run` has it.
+
+            closed: hears each time why it is not, and says whether it was before.
+
+            rng: for the times between two attempts.
+        """
+        wait = _FIRST
+        while True:
+            try:
+                await self.run(opened)
+            except Closed as error:
+                if closed(error):
+                    wait = _FIRST
+            await asyncio.sleep(wait * rng.uniform(0.5, 1.0))
+            wait = min(wait * 2, _LAST)
 
     async def run(self, opened: Callable[[], Awaitable[None]]) -> None:
         """Connect, and carry questions and answers until that ends.

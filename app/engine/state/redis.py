@@ -54,8 +54,6 @@ _DIGEST = sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
 
 _TRIAL = TokenBucket("", Rate(1000, 1.0), 1000)
 """Is taken from when a connection is made, to see whether it can be."""
-_FIRST, _LAST = 0.1, 2.0
-"""Seconds between one attempt to come back and the next: the first, and the longest."""
 
 _log = logging.getLogger("l7lb.state")
 
@@ -123,19 +121,10 @@ class RedisState:
 
     async def run(self) -> None:
         """The job: be connected, for ever."""
-        wait = _FIRST
-        while True:
-            before = self.outages
-            try:
-                await self._channel.run(self._opened)
-            except Closed as error:
-                self._gone(error)
-            finally:
-                self._first.set()
-            if self.outages != before:
-                wait = _FIRST
-            await asyncio.sleep(wait * self._rng.uniform(0.5, 1.0))
-            wait = min(wait * 2, _LAST)
+        try:
+            await self._channel.keep(self._opened, self._gone, self._rng)
+        finally:
+            self._first.set()
 
     async def settle(self, patience: float) -> None:
         """Wait until Redis is there, or the first attempt has failed, for *patience* seconds at most."""
@@ -157,12 +146,15 @@ class RedisState:
             _log.info("state: redis at %s is back", self._channel.where)
         self._first.set()
 
-    def _gone(self, error: Closed) -> None:
-        if not self._said:
-            self._said = True
-            self.outages += 1
-            what = "limited requests are answered 503" if self._closed else "each process's limits are its own"
-            _log.warning("state: redis at %s is away (%s); meanwhile %s", self._channel.where, error, what)
+    def _gone(self, error: Closed) -> bool:
+        self._first.set()
+        if self._said:
+            return False
+        self._said = True
+        self.outages += 1
+        what = "limited requests are answered 503" if self._closed else "each process's limits are its own"
+        _log.warning("state: redis at %s is away (%s); meanwhile %s", self._channel.where, error, what)
+        return True
 
     def _without(self, name: str, key: str, rule: Rule, now: float) -> Decision:
         self.alone += 1

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import platform
-from collections import Counter as Tally
+from collections import Counter as Number
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 
 from app import __version__, compiled
 from app.domain.attempt import Attempt
 from app.domain.backend import Backend
 from app.domain.exchange import Exchange
-from app.domain.metrics import Counter, Histogram, Metric, Reading, Samples, exposition
+from app.domain.metrics import Counter, Histogram, Labels, Metric, Reading, Samples, exposition
+from app.domain.tally import Tally, Told, tally_of
 from app.engine.dispatch import Dispatcher
 from app.engine.telemetry.readings import Caches, Lag, of_backends, of_caches, of_loop, of_pools, of_state
 
@@ -19,6 +21,12 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS",
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Seconds."""
+
+GRACE = 300.0
+"""Seconds for which what was counted of a backend that has left is told: nobody misses the last of it."""
+_LONG = 12 * GRACE
+"""Seconds for which we know that it has left."""
+_BACKEND = ("pool", "backend")
 
 
 class Instruments:
@@ -40,6 +48,8 @@ class Instruments:
         state: what is shared.
 
         lag: of the event loop; None where nobody looks.
+
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -52,8 +62,11 @@ class Instruments:
         caches: Caches | None = None,
         state: object = None,
         lag: Lag | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._dispatchers = dispatchers
+        self._clock = clock
+        self._missed: dict[Labels, float] = {}
         self.requests = Counter(
             "l7lb_requests_total", "Requests, by the status that the client got.", ("group", "method", "code")
         )
@@ -115,22 +128,51 @@ class Instruments:
                 "Always 1.",
                 ("version", "python", "compiled"),
                 lambda: [((__version__, platform.python_version(), str(compiled()).lower()), 1)],
+                across="max",
             ),
+            Reading("l7lb_workers", "Those whose metrics these are.", (), lambda: [((), 1)]),
         )
 
-    def text(self) -> str:
-        """What a scrape gets; of a backend that has left, the last one that has what was counted of it."""
-        text = exposition(self.all)
+    def tally(self) -> Tally:
+        """What this process has to tell. What was counted of a backend that left is over when nobody tells of it."""
+        if gone := self._gone((self.attempts.values, self.ttfb.values), 2 * GRACE):
+            for metric in (self.attempts, self.ttfb):
+                metric.keep(lambda labels: labels[:2] not in gone)
+        return tally_of(self.all)
+
+    def forget(self, told: Told) -> bool:
+        """Take out of *told* what is no longer told of backends that left; True where there was any."""
+        of_backends = [
+            told[metric.name] for metric in self.all if metric.labels[:2] == _BACKEND and metric.name in told
+        ]
+        gone = self._gone(of_backends, GRACE)
+        for series in of_backends if gone else ():
+            for labels in [labels for labels in series if labels[:2] in gone]:
+                del series[labels]
+        return bool(gone)
+
+    def text(self, tally: Tally | None = None) -> str:
+        """What a scrape gets: *tally*, or that of this process."""
+        tally = tally or self.tally()
+        self.forget(tally.counted)
+        return exposition(self.all, {**tally.counted, **tally.gauges})
+
+    def _gone(self, told: Iterable[Iterable[Labels]], seconds: float) -> set[Labels]:
+        """Of the backends that are *told* of, those that have been missed for so long."""
+        now = self._clock()
         pools = [of.pool for of in self._dispatchers()]
         present = {(pool.name, backend.id) for pool in pools for backend in (*pool.backends, *pool.leaving)}
-        for metric in (self.attempts, self.ttfb):
-            metric.keep(lambda labels: labels[:2] in present)
-        return text
+        present.add(("other", "other"))  # what overflowed belongs to nobody
+        for missed, since in tuple(self._missed.items()):
+            if missed in present or now - since > _LONG:
+                del self._missed[missed]
+        absent = {labels[:2] for series in told for labels in series} - present
+        return {one for one in absent if now - self._missed.setdefault(one, now) >= seconds}
 
     def observe(self, batch: Sequence[Exchange], wall: float) -> None:
         """Count finished exchanges."""
         # Most of a batch is alike, so the labels are made once for all that are.
-        for (group, method, status), number in Tally([(e.group, e.method, e.status) for e in batch]).items():
+        for (group, method, status), number in Number([(e.group, e.method, e.status) for e in batch]).items():
             self.requests.add((group, method if method in METHODS else "other", _code(status)), number)
         took: dict[str, list[float]] = {}
         for exchange in batch:
@@ -146,7 +188,7 @@ class Instruments:
         self._observe([attempt for exchange in batch for attempt in exchange.attempts])
 
     def _observe(self, attempts: list[Attempt]) -> None:
-        for (backend, status, error), number in Tally([(a.backend, a.status, _type(a)) for a in attempts]).items():
+        for (backend, status, error), number in Number([(a.backend, a.status, _type(a)) for a in attempts]).items():
             self.attempts.add((backend.pool, backend.id, _code(status) if status else "", error), number)
         waited: dict[Backend, list[float]] = {}
         for attempt in attempts:

@@ -3,6 +3,9 @@
 All labels are names of the settings and words of ours, so there are as many series as that makes. All are there from
 the first scrape on: of one that began with its first event nobody would see that it rose. A backend that leaves takes
 its own along.
+
+Each gauge says what it is of several workers: their sum, unless `across` names another. A limit is a sum, too: each
+worker lets so many through.
 """
 
 from __future__ import annotations
@@ -73,6 +76,7 @@ def of_pools(dispatchers: Callable[[], Iterable[Dispatcher]]) -> tuple[Reading, 
             "Whether so few backends are available that the others are used, too.",
             _POOL,
             each(lambda of: of.pool.panic),
+            across="max",
         ),
         Reading("l7lb_pool_panics_total", "How often that began.", _POOL, each(lambda of: of.pool.panics), "counter"),
         Reading(
@@ -95,15 +99,34 @@ def of_backends(dispatchers: Callable[[], Iterable[Dispatcher]]) -> tuple[Readin
         return lambda: [((of.pool, of.id), value(of)) for of in backends()]
 
     return (
-        Reading("l7lb_backend_up", "Whether its health is UP.", _BACKEND, each(lambda of: of.health.state is State.UP)),
-        Reading("l7lb_backend_draining", "Whether it takes nothing new.", _BACKEND, each(lambda of: of.draining)),
-        Reading("l7lb_backend_weight", "Share of the traffic beside the others.", _BACKEND, each(lambda of: of.weight)),
+        Reading(
+            "l7lb_backend_up",
+            "Whether its health is UP.",
+            _BACKEND,
+            each(lambda of: of.health.state is State.UP),
+            across="min",
+        ),
+        Reading(
+            "l7lb_backend_draining",
+            "Whether it takes nothing new.",
+            _BACKEND,
+            each(lambda of: of.draining),
+            across="max",
+        ),
+        Reading(
+            "l7lb_backend_weight",
+            "Share of the traffic beside the others.",
+            _BACKEND,
+            each(lambda of: of.weight),
+            across="max",
+        ),
         Reading("l7lb_backend_in_flight", "Requests being served.", _BACKEND, each(lambda of: of.in_flight)),
         Reading(
             "l7lb_backend_breaker",
             "Its breaker: 0 is closed, 1 half-open, 2 open, which is ejected.",
             _BACKEND,
             each(lambda of: BREAKER[of.breaker.state]),
+            across="max",
         ),
         Reading(
             "l7lb_backend_ejections_total",
@@ -153,6 +176,7 @@ def of_loop(lag: Lag | None) -> tuple[Reading, ...]:
             "How late the event loop was at the last look; known where edge.max_loop_lag is set.",
             (),
             its(lambda lag: lag.seconds),
+            across="max",
         ),
         Reading(
             "l7lb_shed_total", "Requests refused because it was late.", (), its(lambda lag: lag.refused), "counter"
@@ -167,7 +191,7 @@ def of_state(state: object) -> tuple[Reading, ...]:
         return lambda: [((), getattr(state, name))] if hasattr(state, name) else []
 
     return (
-        Reading("l7lb_state_away", "Whether it cannot be reached.", (), its("away")),
+        Reading("l7lb_state_away", "Whether it cannot be reached.", (), its("away"), across="max"),
         Reading("l7lb_state_outages_total", "How often it went away.", (), its("outages"), "counter"),
         Reading("l7lb_state_alone_total", "Rate limits that were decided without it.", (), its("alone"), "counter"),
     )

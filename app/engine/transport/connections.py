@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-from ipaddress import ip_address
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, cast
@@ -14,11 +12,11 @@ from app.domain.errors import (
     CertificateRejected,
     ConnectFailed,
     ConnectTimeout,
-    NameNotResolved,
     ProxyError,
     TlsFailed,
     TotalTimeout,
 )
+from app.engine.resolve import Address, addresses, literal
 from app.engine.transport import trust
 from app.engine.transport.connection import Connection
 
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 ADDRESS_AGE = 30.0
 """Seconds for which the addresses of a name are used without asking again."""
 
-Address = tuple[socket.AddressFamily, str, int]
-
 
 class Connections:
     """The connections to one backend.
@@ -39,7 +35,7 @@ class Connections:
     """
 
     __slots__ = (
-        "_addresses", "_host", "_idle", "_live", "_port", "_resolved", "_server_name", "_tls",
+        "_addresses", "_host", "_idle", "_live", "_networks", "_port", "_resolved", "_server_name", "_tls",
         "connect_timeout", "idle_timeout", "keep_alive", "max_header_bytes", "max_headers", "response_timeout",
         "settings", "write_timeout",
     )  # fmt: skip
@@ -50,8 +46,9 @@ class Connections:
         self._server_name = (pool.tls.server_name or backend.host) if self._tls else None
         self._live = live
         self._idle: list[Connection] = []
-        self._addresses = _literal(backend.host, backend.port)
-        self._resolved = inf if self._addresses else 0.0  # an address is not asked for
+        self._networks = backend.spec.networks
+        self._addresses: list[Address] = []
+        self._resolved = 0.0
         self.settings = pool
         timeouts = pool.timeouts
         self.connect_timeout = timeouts.connect or None
@@ -150,25 +147,12 @@ class Connections:
             self._resolved = 0.0
 
     async def _resolve(self) -> list[Address]:
-        """The addresses of the host, asked for off the loop when they are old. Raises NameNotResolved."""
+        """The addresses of the host, asked for when they are old. Raises NameNotResolved, AddressProhibited."""
         now = monotonic()
         if not self._addresses or now - self._resolved > ADDRESS_AGE:
-            try:
-                found = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-            except OSError as fault:
-                raise NameNotResolved(f"{self._host}: {fault.strerror or fault}") from fault
-            self._addresses = [(family, str(where[0]), self._port) for family, _, _, _, where in found]
-            self._resolved = now
+            self._addresses = await addresses(self._host, self._port, self._networks)
+            self._resolved = inf if literal(self._host, self._port) else now  # an address is not asked for again
         return self._addresses
-
-
-def _literal(host: str, port: int) -> list[Address]:
-    """The address that *host* is; nothing for a name."""
-    try:
-        version = ip_address(host).version
-    except ValueError:
-        return []
-    return [(socket.AF_INET if version == 4 else socket.AF_INET6, host, port)]
 
 
 def _translate(fault: OSError) -> ConnectFailed:

@@ -1,5 +1,6 @@
 """What holds for every kind of store. A kind that is in CACHES is tested here."""
 
+import asyncio
 from contextlib import suppress
 
 import pytest
@@ -15,16 +16,31 @@ KEY = b"api https://example.org/a?x=1"
 @pytest.fixture(params=CACHES)
 async def make(request, tmp_path):
     """Makes stores of this kind; called again with the same options, one that shares what it keeps, if it can."""
-    opened = []
+    where = PLACES[request.param](tmp_path, request.getfixturevalue)
+    opened, jobs = [], []
 
-    def build(**options) -> Store:
-        store = CACHES.build(Choice(kind=request.param, **options))
+    async def build(**options) -> Store:
+        store = CACHES.build(Choice(kind=request.param, **where, **options))
         opened.append(store)
+        jobs.append(asyncio.create_task(store.run()))
+        while store.peek(b"") is not None and request.param == "redis":  # until it is there
+            await asyncio.sleep(0.001)
         return store
 
     yield build
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
     for store in opened:
         store.close()
+
+
+PLACES = {
+    "memory": lambda path, get: {},
+    "disk": lambda path, get: {"directory": str(path / "cache")},
+    "redis": lambda path, get: {"url": get("redis").url, "prefix": path.name[-30:]},
+}
+"""Kind -> the options that say where."""
 
 
 def head(stamp: int = 1, **given) -> Stored:
@@ -57,7 +73,7 @@ async def bodies(store: Store, key: bytes) -> list[bytes]:
 
 
 async def test_what_is_committed_is_found_as_it_was(make):
-    store = make()
+    store = await make()
     stored = head(vary=((b"accept", None), (b"x", b"1")), tags=(b"t",), lifetime=60.5, age=1.25, start=3, total=99)
     assert await put(store, KEY, stored, b"hello ", b"world")
     (kept,) = await store.find(KEY)
@@ -68,14 +84,14 @@ async def test_what_is_committed_is_found_as_it_was(make):
 
 
 async def test_an_empty_body_is_a_body(make):
-    store = make()
+    store = await make()
     assert await put(store, KEY, head())
     (kept,) = await store.find(KEY)
     assert kept.size == 0
 
 
 async def test_nobody_finds_what_is_not_complete(make):
-    store = make()
+    store = await make()
     writer = await store.write(KEY, head(), None)
     assert await writer.write(b"half")
     assert await bodies(store, KEY) == []
@@ -85,7 +101,7 @@ async def test_nobody_finds_what_is_not_complete(make):
 
 
 async def test_what_was_written_can_be_read_along_before_and_after_it_is_stored(make):
-    store = make()
+    store = await make()
     writer = await store.write(KEY, head(), None)
     assert await writer.write(b"one")
     assert await writer.write(b"two")
@@ -99,7 +115,7 @@ async def test_what_was_written_can_be_read_along_before_and_after_it_is_stored(
 
 
 async def test_variants_stand_beside_each_other_and_the_same_one_is_replaced(make):
-    store = make()
+    store = await make()
     assert await put(store, KEY, head(1, vary=((b"accept", b"a"),)), b"a")
     assert await put(store, KEY, head(2, vary=((b"accept", b"b"),)), b"b")
     assert await put(store, KEY, head(3, vary=((b"accept", b"a"),)), b"A")
@@ -107,14 +123,14 @@ async def test_variants_stand_beside_each_other_and_the_same_one_is_replaced(mak
 
 
 async def test_no_client_can_fill_a_key(make):
-    store = make()
+    store = await make()
     for number in range(MOST_VARIANTS + 5):
         assert await put(store, KEY, head(number, vary=((b"accept", b"%d" % number),)), b"x")
     assert len(await store.find(KEY)) == MOST_VARIANTS
 
 
 async def test_a_head_is_replaced_by_stamp(make):
-    store = make()
+    store = await make()
     await put(store, KEY, head(7), b"body")
     assert await store.update(KEY, head(7, lifetime=5.0))
     assert not await store.update(KEY, head(8, lifetime=9.0))
@@ -125,7 +141,7 @@ async def test_a_head_is_replaced_by_stamp(make):
 
 
 async def test_purge_by_key_prefix_and_tag(make):
-    store = make()
+    store = await make()
     keys = [b"api https://a/x", b"api https://a/x?b", b"api https://a/xy", b"web https://a/x"]
     for number, key in enumerate(keys):
         await put(store, key, head(number, tags=(b"all", b"n%d" % number)), b"x")
@@ -139,7 +155,7 @@ async def test_purge_by_key_prefix_and_tag(make):
 
 
 async def test_a_soft_purge_keeps_the_response_and_makes_it_stale(make):
-    store = make()
+    store = await make()
     await put(store, KEY, head(lifetime=60.0), b"x")
     assert await store.purge(Purge("prefix", b"api ", soft=True), 1010.0) == 1
     (kept,) = await store.find(KEY)
@@ -148,7 +164,7 @@ async def test_a_soft_purge_keeps_the_response_and_makes_it_stale(make):
 
 
 async def test_what_is_being_written_when_a_purge_comes_is_not_stored(make):
-    store = make()
+    store = await make()
     writer = await store.write(KEY, head(), None)
     await writer.write(b"old")
     assert await store.purge(Purge("key", KEY), 0.0) == 0
@@ -159,7 +175,7 @@ async def test_what_is_being_written_when_a_purge_comes_is_not_stored(make):
 
 
 async def test_a_body_over_the_limit_is_not_stored(make):
-    store = make(max_object=10)
+    store = await make(max_object=10)
     assert await store.write(KEY, head(), 11) is None
     assert not await put(store, KEY, head(), b"123456", b"78901")
     assert await bodies(store, KEY) == []
@@ -167,7 +183,7 @@ async def test_a_body_over_the_limit_is_not_stored(make):
 
 
 async def test_its_size_is_bounded_and_what_was_not_used_goes_first(make):
-    store = make(max_size=256 * 1024, max_object=64 * 1024)
+    store = await make(max_size=256 * 1024, max_object=64 * 1024)
     for number in range(100):
         await put(store, b"api https://a/%d" % number, head(number), b"x" * 16 * 1024)
         await store.find(b"api https://a/0")
@@ -177,7 +193,7 @@ async def test_its_size_is_bounded_and_what_was_not_used_goes_first(make):
 
 
 async def test_who_has_found_a_response_reads_it_or_learns_that_it_is_lost(make):
-    store = make()
+    store = await make()
     await put(store, KEY, head(), b"hello")
     (kept,) = await store.find(KEY)
     await store.purge(Purge("key", KEY), 0.0)

@@ -12,6 +12,8 @@ from uuid import uuid4
 import pytest
 
 from app.engine.state import open_state
+from app.engine.state.board import Board
+from app.engine.state.redis_board import RedisBoard
 from settings.root import Settings
 from settings.state import StateSettings
 from tests.support.redis_server import RedisServer, binary
@@ -74,3 +76,20 @@ async def shared(request: pytest.FixtureRequest, tmp_path: Path, connect: Opened
     yield Shared(state, real=False)
     if kind == "lmdb":
         state.close()
+
+
+@pytest.fixture
+async def open_board() -> AsyncIterator[Callable[..., Awaitable[Board]]]:
+    """Opens a board in Redis that runs as long as the test."""
+    jobs: list[asyncio.Task[None]] = []
+
+    async def opened(url: str, **options: Any) -> Board:
+        board = RedisBoard(StateSettings(place=url, **options), Random(1))
+        jobs.append(asyncio.create_task(board.run()))
+        await board.settle(5.0)
+        return board
+
+    yield opened
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)

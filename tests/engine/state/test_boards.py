@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from math import inf
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from app.engine.state.board import LARGEST, Board, Conflict, Table, follow
+from app.engine.state.directory import Held
+from app.engine.state.lmdb_board import LmdbBoard
 from app.engine.state.memory_board import MemoryBoard
 
 FLEETING, LASTING = Table("fleeting"), Table("lasting", lasting=True)
 
 
-@pytest.fixture(params=["memory"])
-def board(request: pytest.FixtureRequest) -> Board:
+KINDS = ("memory", "lmdb", "lmdb of a supervisor", "redis")
+
+
+@pytest.fixture(params=KINDS)
+async def board(request: pytest.FixtureRequest, tmp_path: Path, open_board: Any) -> AsyncIterator[Board]:
     """A board of every kind."""
-    return MemoryBoard()
+    if request.param == "memory":
+        yield MemoryBoard()
+    elif request.param == "redis":
+        yield await open_board(request.getfixturevalue("redis_server").url, prefix=uuid4().hex)
+    else:
+        board = LmdbBoard(Held(tmp_path), lasting=request.param == "lmdb")
+        yield board
+        board.close()
 
 
 @pytest.mark.parametrize("table", [FLEETING, LASTING])

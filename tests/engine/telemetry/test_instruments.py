@@ -15,11 +15,12 @@ from app.domain.exchange import Exchange
 from app.domain.health import State
 from app.domain.pool import Pool
 from app.engine.dispatch import Dispatcher
-from app.engine.telemetry.instruments import Instruments
+from app.engine.telemetry.instruments import GRACE, Instruments
 from app.engine.telemetry.readings import RETRIES, Lag
 from settings.pools import BackendSettings, PoolSettings
 from settings.resilience import HealthSettings
 from tests.support.answers import answer
+from tests.support.clock import Clock
 from tests.support.exposition import parse
 from tests.support.fleet import strategy
 
@@ -48,7 +49,9 @@ def dispatcher(*backends: Backend) -> Dispatcher:
     return Dispatcher(pool, rng=Random(7), clock=lambda: 100.0)
 
 
-def instruments(*backends: Backend, lag: Lag | None = None, of: Dispatcher | None = None) -> Instruments:
+def instruments(
+    *backends: Backend, lag: Lag | None = None, of: Dispatcher | None = None, clock: Clock | None = None
+) -> Instruments:
     one = of or dispatcher(*backends)
     return Instruments(
         dispatchers=lambda: [one],
@@ -56,6 +59,7 @@ def instruments(*backends: Backend, lag: Lag | None = None, of: Dispatcher | Non
         mirrored=lambda: [(("web", "shadow", "full"), 4)],
         dropped=lambda: 7,
         lag=lag,
+        clock=clock or Clock(),
     )
 
 
@@ -213,28 +217,63 @@ def test_the_lag_of_the_loop_is_told_where_somebody_looks(looks: bool) -> None:
     assert found.get("l7lb_shed_total") == (6 if looks else None)
 
 
-def test_a_backend_that_left_is_gone_from_the_second_scrape_on() -> None:
-    """The first has the last that was counted; a late record of it is told once, too. The others keep their counts."""
-    one = dispatcher(backend("b1"), backend("b2"))
-    metrics, (stays, leaves) = instruments(of=one), one.pool.backends
+def test_what_was_counted_of_a_backend_that_left_is_told_for_a_while() -> None:
+    """So that every scraper has the last of it. A late record is told then, too; the others keep their counts."""
+    clock, one = Clock(), dispatcher(backend("b1"), backend("b2"))
+    metrics, (stays, leaves) = instruments(of=one, clock=clock), one.pool.backends
     served = exchange(200)
     served.attempts = [attempt(stays, 200), attempt(leaves, 200)]
     metrics.observe([served], 0.0)
-    assert "l7lb_backend_ttfb_seconds_count api b2" in scraped(metrics)
 
     one.pool.remove(leaves)
-    for _ in range(2):
-        first, second = scraped(metrics), scraped(metrics)
-
-        told = {name for name in first if " api b2" in name}
-        assert {"l7lb_backend_requests_total api b2 200 ", "l7lb_backend_ttfb_seconds_count api b2"} <= told
-        assert {name.split()[0] for name in told if not name.startswith("l7lb_backend_ttfb_seconds_")} == {
-            "l7lb_backend_requests_total"
-        }
-        assert [name for name in second if " api b2" in name] == []
-        metrics.observe([served], 0.0)
-
+    told = {name: number for name, number in scraped(metrics).items() if " api b2" in name}
+    assert told["l7lb_backend_requests_total api b2 200 "] == told["l7lb_backend_ttfb_seconds_count api b2"] == 1
+    assert {name.split()[0] for name in told if not name.startswith("l7lb_backend_ttfb_seconds_")} == {
+        "l7lb_backend_requests_total"
+    }
+    clock.advance(GRACE - 1)
+    metrics.observe([served], 0.0)
+    assert scraped(metrics)["l7lb_backend_requests_total api b2 200 "] == 2
+    clock.advance(1)
+    metrics.observe([served], 0.0)
+    assert [name for name in scraped(metrics) if " api b2" in name] == []
     assert scraped(metrics)["l7lb_backend_requests_total api b1 200 "] == 3
+
+
+def test_what_nobody_is_told_of_is_not_kept() -> None:
+    """Else a process whose backends come and go would keep what it counted of all of them."""
+    clock, one = Clock(), dispatcher(backend("b1"), backend("b2"))
+    metrics, (stays, leaves) = instruments(of=one, clock=clock), one.pool.backends
+    served = exchange(200)
+    served.attempts = [attempt(stays, 200), attempt(leaves, 200)]
+    metrics.observe([served], 0.0)
+    one.pool.remove(leaves)
+
+    for _ in range(3):
+        metrics.text()
+        clock.advance(GRACE)
+    metrics.text()
+
+    assert [*metrics.ttfb.values] == [("api", "b1")]
+    assert [*metrics.attempts.values] == [("api", "b1", "200", "")]
+
+
+def test_one_that_is_back_is_told_of_as_before() -> None:
+    """However long it takes part then."""
+    clock, one = Clock(), dispatcher(backend("b1"), backend("b2"))
+    metrics, (stays, leaves) = instruments(of=one, clock=clock), one.pool.backends
+    served = exchange(200)
+    served.attempts = [attempt(leaves, 200)]
+    metrics.observe([served], 0.0)
+    one.pool.remove(leaves)
+    metrics.text()
+    clock.advance(GRACE - 1)
+    one.pool.change((stays, leaves))
+    metrics.text()
+    one.pool.remove(leaves)
+    clock.advance(GRACE - 1)
+
+    assert scraped(metrics)["l7lb_backend_requests_total api b2 200 "] == 1
 
 
 def test_every_metric_is_in_the_list_under_a_name_that_says_its_unit() -> None:
@@ -244,6 +283,7 @@ def test_every_metric_is_in_the_list_under_a_name_that_says_its_unit() -> None:
     families = parse(metrics.text())
 
     assert len(families) == len(metrics.all)
+    assert families["l7lb_workers"].samples == {("l7lb_workers", ()): 1}
     for name, family in families.items():
         assert name.startswith("l7lb_")
         assert family.help_text.endswith(".")
