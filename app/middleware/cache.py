@@ -5,7 +5,7 @@
                                          another method, or a bypass: straight through
 
 What is decided is in app.domain.cache; how a response comes in is in app.engine.caches.fetch. A request that goes
-straight through keeps its own `send`, but for an unsafe one, whose response head says what is stale now (decision 9).
+straight through keeps its own `send`, but for an unsafe one, whose response head says what is stale now (decision 10).
 It is longer than most, for what may be answered, awaited and begun for one request is one piece.
 """
 
@@ -223,7 +223,8 @@ class Cache:
         flight = self._flight(visit, kept)
         until = monotonic() + self._settings.lock_timeout
         alone = self._passed.get(visit.key) > monotonic()
-        while True:
+        answered = False
+        while not answered:
             fetch = None if alone else self._flights.get(flight)
             collapsed = fetch is not None and fetch.joinable and not self._purged(fetch, visit.key, fetch.stored)
             if fetch is None or not collapsed:
@@ -231,13 +232,12 @@ class Cache:
             reader = Reader(fetch, watched)
             try:
                 in_time = await reader.head(until - monotonic() if collapsed else inf)
-                if collapsed and (not in_time or not self._fits(visit, fetch)):
-                    alone = not isinstance(fetch.error, ClientGone)  # its own client, or nobody, wanted it
-                    continue
-                await self._answer(visit, fetch, reader, kept, collapsed, send, watched)
+                answered = not collapsed or (in_time and self._fits(visit, fetch))
+                if answered:
+                    await self._answer(visit, fetch, reader, kept, collapsed, send, watched)
             finally:
                 reader.leave()
-            return
+            alone = not isinstance(fetch.error, ClientGone)  # else its own client, or nobody, wanted it
 
     def _fits(self, visit: Visit, fetch: Fetch) -> bool:
         """Whether another client's fetch is an answer to this one, too."""
@@ -265,7 +265,7 @@ class Cache:
         if not collapsed:
             exchange.queued, exchange.request_id, exchange.error = own.queued, own.request_id, own.error
             exchange.fields += own.fields
-        failed = fetch.status in FAILED if fetch.status else fetch.error is not None
+        failed = fetch.status in FAILED or own.error is not None or (not fetch.status and fetch.error is not None)
         down = self.policy.stale_down if isinstance(fetch.error or own.error, NoBackend) else 0.0
         if kept is not None and failed and bears(kept.stored, self._clock(), down=down):
             self._note(visit, "stale")
