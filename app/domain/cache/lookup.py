@@ -10,7 +10,7 @@ from app.domain.headers import Field, Fields
 READ = frozenset(
     {
         b"authorization", b"cache-control", b"content-length", b"cookie", b"if-match", b"if-modified-since",
-        b"if-none-match", b"if-range", b"if-unmodified-since", b"pragma", b"range", b"transfer-encoding",
+        b"if-none-match", b"if-range", b"if-unmodified-since", b"pragma", b"range", b"transfer-encoding", b"upgrade",
     }
 )  # fmt: skip
 """Fields that say something to a cache; a request without any asks for nothing in particular."""
@@ -38,7 +38,7 @@ class Lookup:
 
         range, if_range, if_none_match, if_modified_since: values; b"" without any.
 
-        precise: it is conditional in a way that only the backend can judge: If-Match and If-Unmodified-Since.
+        precise: only the backend can answer it: If-Match, If-Unmodified-Since, Upgrade.
 
         body: whether it has one.
     """

@@ -60,6 +60,7 @@ def test_its_conditions_and_its_range() -> None:
     assert not found.precise
     assert lookup((b"if-match", b'"a"')).precise
     assert lookup((b"if-unmodified-since", b"then")).precise
+    assert lookup((b"upgrade", b"websocket")).precise
 
 
 def test_whose_it_is_and_whether_it_has_a_body() -> None:
