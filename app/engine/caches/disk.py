@@ -266,6 +266,8 @@ class DiskStore:
                 weight = _weight(file.key, file.head, file.size)
                 record = Record(number, file.key, stored, file.size, weight, 0, checked=False)
                 is_stored = self._commit(record, self._index.purges())
+            except FileNotFoundError:  # evicted in this very moment
+                return
             except (Damaged, Unreadable):
                 is_stored = False
             if not is_stored:
