@@ -90,7 +90,6 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     if running.access_log is not None:
         running.access_log.start()
     running.jobs.start("prober", running.prober.run)
-    running.jobs.start("duty", running.duty.run)
     running.jobs.start("sources", running.watcher.run)
     shared = {"state": running.state, "board": running.boards.machine, "cluster": running.boards.cluster}
     for name, place in shared.items():
@@ -102,6 +101,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     for name, store in running.stores.by_name.items():
         running.jobs.start(f"cache {name}", store.run)
     running.jobs.start("crew", running.crew.run)
+    running.jobs.start("duty", running.duty.run)
     running.jobs.start("tallies", running.tallies.run)
     running.jobs.start("hints", running.hints.run)
     await running.reload.settle()

@@ -19,6 +19,7 @@ from app.domain.rewrite import Target
 from app.engine.dispatch import Dispatcher
 from app.engine.forward import Forwarder
 from app.engine.relay import Relay
+from app.engine.state import Roomy
 from app.groups.group import build_group
 from app.middleware.client_address import ClientAddress
 from app.middleware.hsts import Hsts
@@ -154,6 +155,8 @@ def _limiters(settings: Settings, ground: Ground, former: Snapshot | None) -> di
                 limiter.refused = present.refused
             present = limiter
         found[name] = present
+    if isinstance(ground.state, Roomy):
+        ground.state.make_room(sum(limiter.rule.max_keys for limiter in found.values()))
     return found
 
 

@@ -160,8 +160,8 @@ class PoolSettings(Frozen):
     backends: Listed[BackendSettings] = ()
     """The backends: `url|weight=2|id=a`, with commas between."""
     source: Choice | None = None
-    """Where more backends come from: file, dns, http, docker, consul, etcd, kubernetes, or what a package brings. Where
-    it names one of `backends`, what stands there holds."""
+    """Where more backends come from: file, dns, http, docker, consul, etcd, kubernetes, redis, or what a package
+    brings. Where it names one of `backends`, what stands there holds."""
     strategy: Choice = Choice(kind="round_robin")
     """How a backend is chosen: round_robin, random, least_connections, first, p2c, peak_ewma, least_time, rendezvous,
     ring_hash, maglev, priority, reported, or one that a package brings."""

@@ -65,8 +65,7 @@ class StateSettings(Frozen):
             return value
         if scheme not in _REDIS or not rest.startswith("//"):
             raise Wrong("not a place", _FIX)
-        check_redis(value)
-        return value
+        return redis_url(value)
 
     @field_validator("timeout", "lease_time")
     @classmethod
@@ -83,8 +82,10 @@ class StateSettings(Frozen):
         return value
 
 
-def check_redis(url: str) -> None:
-    """Refuse what would only be found out when the connection is made."""
+def redis_url(url: str) -> str:
+    """*url*, of a Redis. Raises Wrong for what would only be found out when the connection is made."""
+    if url.partition(":")[0] not in _REDIS:
+        raise Wrong("not a Redis", 'write "redis://host:6379/0"')
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -101,3 +102,4 @@ def check_redis(url: str) -> None:
         if name not in ("db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"):
             fix = "user and password go before the host: redis://user:password@host"
             raise Wrong(f'"{name[:40]}" is not taken here', fix)
+    return url

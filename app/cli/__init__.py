@@ -1,4 +1,4 @@
-"""`l7lb`, the command: serve, check, config, routes."""
+"""`l7lb`, the command: serve, check, config, routes, register."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from settings.problems import SettingsError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit status: 0, or 2 when the settings or the arguments cannot be used."""
-    from app.cli import check, config, routes, serve  # noqa: PLC0415  # --version and the like need none of it
+    from app.cli import check, config, register, routes, serve  # noqa: PLC0415  # --version and the like need none of it
 
-    commands = {"serve": serve, "check": check, "config": config, "routes": routes}
+    commands = {"serve": serve, "check": check, "config": config, "routes": routes, "register": register}
     parser = argparse.ArgumentParser(
         prog="l7lb",
         description="A layer-7 load balancer. Settings: LB_* variables, or a TOML or YAML file named by LB_CONFIG.",

@@ -16,30 +16,26 @@ heard of it, is probed by whoever has it.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from hashlib import blake2b
 from math import inf
 
 from app.domain.backend import Backend
 from app.domain.health import State, Word, probe_kind
 from app.domain.pool import Pool
 from app.engine.crew import Crew
+from app.engine.opinions import Load, Opinion, address, key_of, read, written
 from app.engine.state.board import Board, BoardAway, Boards, Conflict, Note, Table
 from app.engine.topology import Topology
-from settings.pools import PoolSettings
 
 HEALTH = Table("health")
 """Pool and terms -> what is known of its backends."""
-LOOK = 0.1
-"""Seconds between two looks at what the others say, and how late at most our word is written."""
-LEASE = 2.0
-"""Seconds."""
-RENEWAL = 0.5
-"""Seconds between two attempts at a lease."""
+LOOK, BATCH = 0.1, 0.005
+"""Seconds between two looks at what the others say; that news wait for more of it before they are written."""
+LEASE, RENEWAL = 2.0, 0.5
+"""Seconds that a lease lasts; between two attempts at it."""
 LASTING = 8.0
 """Seconds for which a note holds that is not written anew."""
 PATIENCE = 4.0
@@ -56,25 +52,19 @@ class Post:
 
         key: of its lease and its note.
 
-        mine: we are on duty.
-
-        alone: the board is away.
+        mine, alone: we are on duty; the board is away.
 
         due: when the lease is asked for the next time.
 
         revision: of our note, as we wrote or found it.
 
-        fresh: there is something to write.
-
-        wanted: when it is written anew in any case.
+        fresh, wanted: there is something to write; when it is written anew in any case.
 
         heard: the note that was heard last, and by whom.
 
-        unheard: backends that it does not name, and since when.
+        unheard, orphans: backends that it does not name, and since when; those with whom our patience is over.
 
-        orphans: those of them for which this process has lost its patience.
-
-        loads: what backends said of theirs, and when: wall-clock seconds.
+        loads: what backends said of theirs.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -86,7 +76,7 @@ class Post:
         self.heard: tuple[bytes, tuple[Backend, ...]] | None = None
         self.unheard: dict[Backend, float] = {}
         self.orphans: set[Backend] = set()
-        self.loads: dict[Backend, tuple[str, float]] = {}
+        self.loads: dict[Backend, Load] = {}
 
 
 class Duty:
@@ -111,6 +101,7 @@ class Duty:
         self._clock = clock
         self._wall = wall
         self._posts: dict[str, Post] = {}
+        self._news = asyncio.Event()
         self.changed: Callable[[], None] = lambda: None
 
     def mine(self, pool: Pool, backend: Backend) -> bool:
@@ -127,6 +118,7 @@ class Duty:
             post.loads[backend] = load.decode("latin-1"), self._wall()
         if load or backend.health.word != before:
             post.fresh = True
+            self._news.set()
 
     async def run(self) -> None:
         """The job: see who is on duty until it is cancelled."""
@@ -143,10 +135,14 @@ class Duty:
         post = self._posts.get(pool.name)
         if post is None or post.settings is not pool.settings:
             before, post = post, Post(pool)
-            if before is not None and before.key == post.key and before.settings.health.scope == _scope(pool):
+            if (
+                before is not None
+                and before.key == post.key
+                and before.settings.health.scope == pool.settings.health.scope
+            ):
                 before.settings, post = pool.settings, before
             self._posts[pool.name] = post
-        board = self._boards.get(_scope(pool))
+        board = self._boards.get(pool.settings.health.scope)
         shared = board is not None and not board.lone and probe_kind(pool.settings.health) != "none"
         return post if shared else None
 
@@ -154,7 +150,7 @@ class Duty:
         """The posts that have to do with *board*."""
         pools = self._topology.pools
         self._posts = {name: post for name, post in self._posts.items() if name in pools}
-        of_board = [pool for pool in pools.values() if self._boards.get(_scope(pool)) is board]
+        of_board = [pool for pool in pools.values() if self._boards.get(pool.settings.health.scope) is board]
         return [(pool, post) for pool in of_board if (post := self._post(pool)) is not None]
 
     async def _serve(self, board: Board) -> None:
@@ -178,7 +174,11 @@ class Duty:
                 for _, post in posts:
                     post.alone, post.heard, post.due = away, None, -inf
                 self.changed()
-            await asyncio.sleep(LOOK)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await self._news.wait()
+                    self._news.clear()
+                    await asyncio.sleep(BATCH)
 
     async def _attend(self, board: Board, pool: Pool, post: Post, note: Note | None) -> None:
         """Do what there is to do at a post. Raises BoardAway."""
@@ -201,15 +201,10 @@ class Duty:
 
     async def _say(self, board: Board, pool: Pool, post: Post, now: float) -> None:
         """Write what we know. Raises BoardAway."""
-        offset = self._wall() - now
-        known = []
-        for backend in pool.backends:
-            state, streak, reason, since = backend.health.word
-            known.append((_address(backend), state, streak, reason, since + offset, post.loads.get(backend)))
         post.loads = {backend: post.loads[backend] for backend in pool.backends if backend in post.loads}
         post.fresh, post.wanted = False, now + LASTING / 3
         try:
-            value = json.dumps(known).encode()
+            value = written(pool, post.loads, self._wall() - now)
             post.revision = await board.write(HEALTH, post.key, value, expected=post.revision, seconds=LASTING)
         except Conflict as conflict:  # it went by itself; or somebody else is on duty, for we were held up
             post.revision, post.fresh, post.due = conflict.revision, True, -inf
@@ -224,21 +219,22 @@ class Duty:
         value = note.value if note is not None else b""
         if post.heard != (value, pool.backends):
             post.heard = value, pool.backends
-            said = _said(value)
+            said = read(value)
             for backend in pool.backends:
-                known = said.get(_address(backend))
+                known = said.get(address(backend))
                 if known is None:
                     post.unheard.setdefault(backend, now)
                 else:
                     post.unheard.pop(backend, None)
                     self._believe(pool, post, backend, known, now)
-            post.unheard = {backend: since for backend, since in post.unheard.items() if backend in pool.backends}
+            for backend in post.unheard.keys() - set(pool.backends):
+                del post.unheard[backend]
         orphans = {backend for backend, since in post.unheard.items() if now >= since + PATIENCE}
         if orphans != post.orphans:
             post.orphans = orphans
             self.changed()
 
-    def _believe(self, pool: Pool, post: Post, backend: Backend, known: _Known, now: float) -> None:
+    def _believe(self, pool: Pool, post: Post, backend: Backend, known: Opinion, now: float) -> None:
         word, load = known
         if word.state is not State.CHECKING:
             since = min(now, word.since - self._wall() + now)
@@ -252,32 +248,3 @@ class Duty:
             post.mine = False
             with suppress(BoardAway):
                 await board.lease(f"health {post.key}", self._crew.id, 0)
-
-
-_Known = tuple[Word, tuple[str, float] | None]
-
-
-def key_of(pool: str, settings: PoolSettings) -> str:
-    """What its lease and its note are called: another for who probes otherwise."""
-    terms = settings.health.model_dump_json(exclude={"scope"}) + settings.tls.model_dump_json()
-    return f"{pool} {blake2b(terms.encode(), digest_size=8).hexdigest()}"
-
-
-def _scope(pool: Pool) -> str:
-    return pool.settings.health.scope
-
-
-def _address(backend: Backend) -> str:
-    """Whom a word is of: one of the same id may be elsewhere."""
-    return f"{backend.id} {backend.scheme}://{backend.host}:{backend.port}"
-
-
-def _said(value: bytes) -> dict[str, _Known]:
-    """What a note says, by address; nothing where it cannot be read, being of another version."""
-    try:
-        return {
-            address: (Word(State(state), int(streak), str(reason), float(since)), (load[0], load[1]) if load else None)
-            for address, state, streak, reason, since, load in json.loads(value or b"[]")
-        }
-    except (ValueError, TypeError, LookupError):
-        return {}

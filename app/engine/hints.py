@@ -12,6 +12,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from hashlib import blake2b
 
 from app.domain.backend import Backend
 from app.domain.breaker import OPEN, REASONS
@@ -77,7 +78,7 @@ class Hints:
             seconds = breaker.until - now
             if breaker.state is OPEN and self._told.get(backend) != breaker.since and seconds > 0:
                 value = json.dumps([self._crew.id, breaker.reason]).encode()
-                await board.write(EJECTIONS, _key(backend), value, seconds=seconds)
+                await board.write(EJECTIONS, key_of(backend), value, seconds=seconds)
                 self._told[backend] = breaker.since
         for backend in [backend for backend in self._told if backend.breaker.state is not OPEN]:
             del self._told[backend]
@@ -85,7 +86,7 @@ class Hints:
     def _hear(self, pools: list[Pool], notes: Mapping[str, Note]) -> None:
         now = self._clock()
         for pool, backend in _all(pools) if notes else ():
-            note = notes.get(_key(backend))
+            note = notes.get(key_of(backend))
             if note is not None and (reason := self._reason(note.value)):
                 pool.suspect(backend, reason, now)
 
@@ -102,6 +103,7 @@ def _all(pools: list[Pool]) -> Iterator[tuple[Pool, Backend]]:
     return ((pool, backend) for pool in pools for backend in pool.backends)
 
 
-def _key(backend: Backend) -> str:
+def key_of(backend: Backend) -> str:
     """Whom a hint is of: one of the same id may be elsewhere."""
-    return f"{backend.pool} {backend.id} {backend.scheme}://{backend.host}:{backend.port}"
+    place = f"{backend.scheme}://{backend.host}:{backend.port}"
+    return f"{backend.pool} {backend.id} {blake2b(place.encode(), digest_size=8).hexdigest()}"

@@ -5,7 +5,7 @@
                                          another method, or a bypass: straight through
 
 What is decided is in app.domain.cache; how a response comes in is in app.engine.caches.fetch. A request that goes
-straight through keeps its own `send`, but for an unsafe one, whose response head says what is stale now (decision 9).
+straight through keeps its own `send`, but for an unsafe one, whose response head says what is stale now (decision 10).
 It is longer than most, for what may be answered, awaited and begun for one request is one piece.
 """
 
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from app.domain.affinity import affinity_of
 from app.domain.cache import cache_status
 from app.domain.cache.invalidation import SAFE, invalidated, speaks_for
-from app.domain.cache.key import Query, key
+from app.domain.cache.key import Query, origin
 from app.domain.cache.lookup import CONDITIONAL, Lookup
 from app.domain.cache.reuse import FAILED, Reuse, Verdict, bears, reuse
 from app.domain.cache.said import SURROGATE
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from app.engine.asgi import ASGIApp, ClientConnection, Message, Receive, Scope, Send
     from settings.cache import CacheSettings
 
+_REMEMBERED = 4096
 CAPABILITY = (b"surrogate-capability", b'l7lb="Surrogate/1.0"')
 
 RESULTS = ("hit", "stale", "validated", "miss", "collapsed", "bypass")
@@ -97,6 +98,11 @@ class Cache:
         self._unkeyed = frozenset(name.encode() for name in settings.unkeyed_fields)
         self._removes = settings.unkeyed == "remove"
         self._headers, self._parameters = bypasses(settings)
+        self._bypasses = bool(self._headers or self._parameters)
+        self._deaf = not settings.client_directives
+        self._extras = self._key is not None or (not self._removes and bool(self._unkeyed))
+        self._origins: dict[tuple[str, str], bytes] = {}
+        """What keys begin with, by scheme and host."""
         self._surrogate = SURROGATE in self.policy.targets
         self._says = settings.cache_status
         self._flights: dict[Flight, Fetch] = {}
@@ -125,17 +131,21 @@ class Cache:
         visit = Visit(exchange, lookup, target)
         if lookup.method not in ("GET", "HEAD"):
             visit.why = "method"
-        elif lookup.body or lookup.precise or lookup.no_store or self._bypassed(exchange, headers, target):
+        elif lookup.body or lookup.precise or lookup.no_store or (self._bypasses and self._bypassed(headers, target)):
             visit.why = "bypass"
         else:
-            if not self._settings.client_directives:
+            if self._deaf:
                 lookup.ignore_directives()
-            visit.key = self._key_of(exchange, target)
-            visit.extra = self._extra(exchange, headers, target)
-            visit.found = self.store.peek(visit.key)
-            if visit.found:
-                visit.use = self._reuse(visit)
+            visit.key = self.key_of(exchange.scheme, exchange.host, target)
+            if self._extras:
+                visit.extra = self._extra(exchange, headers, target)
+            self._look(visit)
         return visit
+
+    def _look(self, visit: Visit) -> None:
+        visit.found = found = self.store.peek(visit.key)
+        if found:
+            visit.use = self._reuse(visit)
 
     def at_hand(self, visit: Visit) -> Answer | None:
         """The whole answer, noted on the exchange, where it is stored, usable and in memory."""
@@ -146,14 +156,14 @@ class Cache:
         if body is None:
             return None
         exchange, stored, now = visit.exchange, kept.stored, self._clock()
-        answer = served(visit.lookup, stored, kept.size)
-        fields = dressed(exchange, answer.fields, stored, now, self._hit(visit, stored, now))
-        if answer.end - answer.start != len(body):
-            body = body[answer.start : answer.end]
-        exchange.status = answer.status
+        status, fields, start, end = served(visit.lookup, stored, kept.size)
+        dressed(exchange, fields, stored, now, self._hit(visit, stored, now))
+        if end - start != len(body):
+            body = body[start:end]
+        exchange.status = status
         exchange.first_byte = monotonic()
         exchange.bytes_out = len(body)
-        return answer.status, fields, body
+        return status, fields, body
 
     def _hit(self, visit: Visit, stored: Stored, now: float) -> bytes:
         """Count and note that a stored response is served; its Cache-Status."""
@@ -172,9 +182,8 @@ class Cache:
     async def go_on(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
         """The rest of the way of a visit that could not be answered at once, some time after that."""
         if visit.key:  # what was being fetched then may be stored now
-            visit.found, visit.use = self.store.peek(visit.key), NOTHING
-            if visit.found:
-                visit.use = self._reuse(visit)
+            visit.use = NOTHING
+            self._look(visit)
         await self._go_on(visit, scope, receive, send)
 
     async def _go_on(self, visit: Visit, scope: Scope, receive: Receive, send: Send) -> None:
@@ -214,7 +223,8 @@ class Cache:
         flight = self._flight(visit, kept)
         until = monotonic() + self._settings.lock_timeout
         alone = self._passed.get(visit.key) > monotonic()
-        while True:
+        answered = False
+        while not answered:
             fetch = None if alone else self._flights.get(flight)
             collapsed = fetch is not None and fetch.joinable and not self._purged(fetch, visit.key, fetch.stored)
             if fetch is None or not collapsed:
@@ -222,13 +232,12 @@ class Cache:
             reader = Reader(fetch, watched)
             try:
                 in_time = await reader.head(until - monotonic() if collapsed else inf)
-                if collapsed and (not in_time or not self._fits(visit, fetch)):
-                    alone = not isinstance(fetch.error, ClientGone)  # its own client, or nobody, wanted it
-                    continue
-                await self._answer(visit, fetch, reader, kept, collapsed, send, watched)
+                answered = not collapsed or (in_time and self._fits(visit, fetch))
+                if answered:
+                    await self._answer(visit, fetch, reader, kept, collapsed, send, watched)
             finally:
                 reader.leave()
-            return
+            alone = not isinstance(fetch.error, ClientGone)  # else its own client, or nobody, wanted it
 
     def _fits(self, visit: Visit, fetch: Fetch) -> bool:
         """Whether another client's fetch is an answer to this one, too."""
@@ -256,7 +265,7 @@ class Cache:
         if not collapsed:
             exchange.queued, exchange.request_id, exchange.error = own.queued, own.request_id, own.error
             exchange.fields += own.fields
-        failed = fetch.status in FAILED if fetch.status else fetch.error is not None
+        failed = fetch.status in FAILED or own.error is not None or (not fetch.status and fetch.error is not None)
         down = self.policy.stale_down if isinstance(fetch.error or own.error, NoBackend) else 0.0
         if kept is not None and failed and bears(kept.stored, self._clock(), down=down):
             self._note(visit, "stale")
@@ -464,7 +473,7 @@ class Cache:
         """
         exchange, now = visit.exchange, self._clock()
         for url in invalidated(exchange.scheme, exchange.host, visit.target, status, fields):
-            await self.store.purge(Purge("key", self._key_of(exchange, url)), now)
+            await self.store.purge(Purge("key", self.key_of(exchange.scheme, exchange.host, url)), now)
         if visit.lookup.method != "POST" or not speaks_for(exchange.scheme, exchange.host, visit.target, fields):
             return None
         extra = self._extra(exchange, visit.lookup.headers, visit.target)
@@ -474,22 +483,26 @@ class Cache:
         )
         if isinstance(stored, str) or stored.partial:
             return None
-        return await self.store.write(self._key_of(exchange, visit.target), stored, length_of(fields))
+        return await self.store.write(
+            self.key_of(exchange.scheme, exchange.host, visit.target), stored, length_of(fields)
+        )
 
     # What a request is...
 
     def _reuse(self, visit: Visit) -> Reuse:
         stored = [kept.stored for kept in visit.found or ()]
-        return reuse(visit.lookup, stored, self._clock(), extra=visit.extra, negotiate=self.policy.negotiate)
-
-    def _key_of(self, exchange: Exchange, target: bytes) -> bytes:
-        return self.key_of(exchange.scheme, exchange.host, target)
+        return reuse(visit.lookup, stored, self._clock(), visit.extra, self.policy.negotiate)
 
     def key_of(self, scheme: str, host: str, target: bytes) -> bytes:
         """What the responses of a URL are stored under."""
         if self._query is not None:
             target = self._query.apply(target)
-        return key(self._group, scheme, host, target)
+        found = self._origins.get((scheme, host))
+        if found is None:
+            if len(self._origins) >= _REMEMBERED:
+                self._origins.clear()
+            found = self._origins[scheme, host] = origin(self._group, scheme, host)
+        return found + target
 
     def _extra(self, exchange: Exchange, headers: Fields, target: bytes) -> bytes | None:
         """What else tells its response from others: parts that settings name, and fields that backends may go by."""
@@ -497,9 +510,9 @@ class Cache:
         if not self._removes:
             unkeyed = self._unkeyed
             parts += [b"%b=%b" % field for field in headers if field[0] in unkeyed]
-        return b"\0".join(parts) or None
+        return b"\0".join(parts) or None if parts else None
 
-    def _bypassed(self, exchange: Exchange, headers: Fields, target: bytes) -> bool:
+    def _bypassed(self, headers: Fields, target: bytes) -> bool:
         if any(value.met(headers) for value in self._headers):
             return True
         if not self._parameters:

@@ -12,7 +12,10 @@ from scripts.bench.figures import Figures
 
 METRICS = {
     "cpu_us": ("CPU us/request", ".1f"),
+    "take_cpu_us": ("CPU us/take", ".2f"),
+    "take_us": ("us/take", ".2f"),
     "cpu_ms": ("CPU ms/100 MiB", ".0f"),
+    "scrape_ms": ("ms/scrape", ".2f"),
     "growth": ("RSS 100k/10k", ".3f"),
     "idle_kib": ("KiB/idle", ".1f"),
     "idle_tls_kib": ("KiB/idle TLS", ".1f"),
@@ -21,6 +24,7 @@ METRICS = {
     "rps": ("req/s", ".0f"),
     "mib_s": ("MiB/s", ".0f"),
     "rss_mib": ("RSS MiB", ".1f"),
+    "sets": ("label sets", ".0f"),
 }
 """Heading and format of each, in the order of the columns."""
 

@@ -15,8 +15,14 @@ from scripts.cache_tests.running import Unplayable, balancer
 from scripts.cache_tests.score import Verdict, counted, report, verdicts
 from scripts.cache_tests.suite import PLACE, Suite
 
-CACHE = {"LB_GROUPS__SUITE__CACHE__STORE": "default"}
-"""What the group under test is told."""
+CACHE = {
+    "LB_GROUPS__SUITE__CACHE__STORE": "default",
+    "LB_GROUPS__SUITE__CACHE__SET_COOKIE": "store",
+    "LB_GROUPS__SUITE__CACHE__STALE_IF_ERROR": "1m",
+    "LB_GROUPS__SUITE__CACHE__NEGOTIATE": "true",
+    "LB_GROUPS__SUITE__CACHE__TARGETS": "cdn-cache-control,surrogate-control",
+}
+"""What the group under test is told: docs/caching.md says what each is for."""
 
 
 def play(

@@ -610,6 +610,80 @@ def test_stale_if_down_serves_while_there_is_no_backend(start, driver: str) -> N
         assert found.get("cache-status") == 'l7lb; fwd=stale; detail="stale-if-error"'
 
 
+# Beside the rest...
+
+
+def test_a_head_says_that_it_is_still_the_one_or_no_more(balancer: Balancer, backend: Backend, path) -> None:
+    backend.play(answers(reply(b"12345", "Cache-Control: max-age=0", 'ETag: "v1"', "X-Own: 1")))
+    where = path()
+    balancer.get(where)
+
+    def head(*fields: str) -> None:
+        lines = "".join(f"{field}\r\n" for field in fields)
+        backend.play(forever(read_all, send(f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode())))
+        with balancer.client() as client:
+            assert client.ask(request(where, method="HEAD")).status == 200
+
+    head('ETag: "v1"', FRESH, "X-Own: 2", "Content-Length: 5")
+    found = balancer.get(where)
+    assert (found.body, found.get("x-own")) == (b"12345", "2")
+    head_only_fresh = balancer.get(where, "Cache-Control: only-if-cached")
+    assert head_only_fresh.status == 200
+    backend.play(answers(reply(b"new", FRESH, 'ETag: "v2"')))
+    assert balancer.get(where, "Cache-Control: no-cache").body == b"new"
+
+
+def test_who_is_kept_at_a_backend_is_told_and_nobody_else(start, driver: str) -> None:
+    backend = start(answers(counting(FRESH)))
+    sticky = {"sticky__enabled": "true", "sticky__keys": "a-long-random-text"}
+    with Balancer(
+        {"LB_GROUPS__G__POOL": "main", "LB_GROUPS__G__CACHE": "true", **pool("main", backend, **sticky)}
+    ) as balancer:
+        first, second = balancer.get("/"), balancer.get("/")
+
+    assert (first.get("set-cookie") or "").startswith("l7lb=")
+    assert (second.body, second.get("set-cookie")) == (b"answer 1", None)
+
+
+def test_an_answer_of_ours_is_not_stored(start, driver: str) -> None:
+    """The fixed response of a group whose pool has nobody, though it says that it may be."""
+    settings = {
+        "LB_GROUPS__G__POOL": "none",
+        "LB_GROUPS__G__CACHE": "true",
+        "LB_GROUPS__G__FALLBACK_RESPOND__BODY": "back soon",
+        "LB_GROUPS__G__RESPONSE_HEADERS__SET": "Cache-Control=max-age=60",
+        "LB_INITIAL_GRACE": "0",
+    }
+    with Balancer({**settings, **pool("none")}) as balancer:
+        found = [balancer.get("/") for _ in range(2)]
+
+    assert [response.body for response in found] == [b"back soon"] * 2
+    assert [response.get("age") for response in found] == [None, None]
+
+
+def test_a_slow_reader_of_what_is_not_stored_holds_the_backend_back(start, driver: str) -> None:
+    piece = b"x" * (1 << 20)
+
+    async def big(c) -> None:
+        await c.head()
+        await c.send(b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: %d\r\n\r\n" % (64 << 20))
+        for _ in range(64):
+            await c.send(piece)
+        await c.swallow()
+
+    backend = start(big)
+    with balancing(backend, groups__root__cache="true") as balancer:
+        with balancer.client(receive_buffer=4096, timeout=60.0) as client:
+            client.send(request("/"))
+            assert client.more()
+            sent = -1
+            while sent != (sent := backend.connections[-1].sent):  # until it stands still
+                assert client.more()
+            assert sent < 32 << 20
+            client.reset()
+        until(lambda: backend.connections[-1].closed, "the end of the backend's connection")
+
+
 # Memory...
 
 

@@ -14,6 +14,7 @@ from tests.support.backend import Backend, Connection, Gate, answers, forever, p
 from tests.support.load import load
 from tests.support.raw import request
 from tests.support.server import Balancer, balancing, pool
+from tests.support.supervised import children, serving
 from tests.support.until import until
 
 
@@ -222,23 +223,6 @@ class TestWorkers:
                 assert not set(serving(balancer)) & before
 
         assert {200} == set(counts)
-
-
-def children(pid: int) -> list[int]:
-    """Processes that it started."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def serving(balancer: Balancer) -> list[int]:
-    """Its workers: children other than the resource tracker."""
-
-    def command(pid: int) -> str:
-        try:
-            return Path(f"/proc/{pid}/cmdline").read_text()
-        except OSError:
-            return ""
-
-    return [pid for pid in children(balancer.process.pid) if "spawn_main" in command(pid)]
 
 
 def alive(pid: int) -> bool:

@@ -17,7 +17,8 @@ from app.domain.health import State, Word
 from app.domain.strategies.strategy import Strategy
 from app.engine import duty as module
 from app.engine.crew import Crew
-from app.engine.duty import HEALTH, Duty, key_of
+from app.engine.duty import HEALTH, Duty
+from app.engine.opinions import key_of
 from app.engine.prober import Prober
 from app.engine.state.board import Board, Boards
 from app.engine.state.memory_board import MemoryBoard

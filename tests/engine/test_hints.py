@@ -14,10 +14,12 @@ from app.domain.backend import Backend
 from app.domain.breaker import CONSECUTIVE
 from app.engine import hints as module
 from app.engine.crew import Crew
-from app.engine.hints import EJECTIONS, Hints
+from app.engine.hints import EJECTIONS, Hints, key_of
 from app.engine.state.board import Board, Boards
 from app.engine.state.memory_board import MemoryBoard
 from app.engine.topology import Topology
+from settings.pools import BackendSettings
+from settings.resilience import HealthSettings
 from settings.root import Settings
 from tests.support.answers import answer
 from tests.support.boards import Shared
@@ -199,7 +201,7 @@ async def test_a_note_that_cannot_be_read_is_no_hint(value: bytes) -> None:
     """It is of another version."""
     boards = machine()
     worker = Worker(boards)
-    await boards.machine.write(EJECTIONS, "p b0 http://10.0.0.0:80", value)
+    await boards.machine.write(EJECTIONS, key_of(worker.pool.backends[0]), value)
     async with at_work(worker):
         await looked(boards.machine)
         assert worker.states == "ccc"
@@ -210,8 +212,12 @@ async def test_another_of_the_same_name_is_not_meant() -> None:
     boards = machine()
     worker = Worker(boards)
     hint = b'["somebody", "consecutive_failures"]'
-    await boards.machine.write(EJECTIONS, "p b0 http://10.9.9.9:80", hint)
-    await boards.machine.write(EJECTIONS, "p b1 http://10.0.0.1:80", hint)
+    here, there = (
+        worker.pool.backends[1],
+        Backend("p", BackendSettings(url="http://10.9.9.9", id="b0"), HealthSettings()),
+    )
+    for backend in (here, there):
+        await boards.machine.write(EJECTIONS, key_of(backend), hint)
     async with at_work(worker):
         await eventually(lambda: worker.states == "chc")
 

@@ -19,10 +19,10 @@ EXTRA = b":key"
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
-def key(group: str, scheme: str, host: str, target: bytes) -> bytes:
-    """The key of a URL: `api https://example.org/path?query`; *host* in lower case and without the default port."""
+def origin(group: str, scheme: str, host: str) -> bytes:
+    """What the keys of all URLs of a host begin with: `api https://example.org`; *host* in one spelling."""
     host = host.lower().removesuffix(_DEFAULT_PORTS.get(scheme, ""))
-    return b"%b %b://%b%b" % (group.encode(), scheme.encode(), host.encode("latin-1"), target)
+    return b"%b %b://%b" % (group.encode(), scheme.encode(), host.encode("latin-1"))
 
 
 class Query:

@@ -7,12 +7,13 @@ from math import inf
 from app.domain.cache.directives import directives
 from app.domain.headers import Field, Fields
 
-_READ = frozenset(
+READ = frozenset(
     {
         b"authorization", b"cache-control", b"content-length", b"cookie", b"if-match", b"if-modified-since",
-        b"if-none-match", b"if-range", b"if-unmodified-since", b"pragma", b"range", b"transfer-encoding",
+        b"if-none-match", b"if-range", b"if-unmodified-since", b"pragma", b"range", b"transfer-encoding", b"upgrade",
     }
 )  # fmt: skip
+"""Fields that say something to a cache; a request without any asks for nothing in particular."""
 CONDITIONAL = frozenset({b"if-match", b"if-modified-since", b"if-none-match", b"if-range", b"if-unmodified-since"})
 """RFC 9110 section 13.1."""
 
@@ -37,7 +38,7 @@ class Lookup:
 
         range, if_range, if_none_match, if_modified_since: values; b"" without any.
 
-        precise: it is conditional in a way that only the backend can judge: If-Match and If-Unmodified-Since.
+        precise: only the backend can answer it: If-Match, If-Unmodified-Since, Upgrade.
 
         body: whether it has one.
     """
@@ -55,9 +56,10 @@ class Lookup:
         self.min_fresh = self.max_stale = 0.0
         self.authorization = self.cookie = self.precise = self.body = False
         self.range = self.if_range = self.if_none_match = self.if_modified_since = b""
-        found = [field for field in headers if field[0] in _READ]
-        if found:
-            self._read(found)
+        for field in headers:
+            if field[0] in READ:
+                self._read([field for field in headers if field[0] in READ])
+                break
 
     def _read(self, found: list[Field]) -> None:
         control: list[bytes] = []

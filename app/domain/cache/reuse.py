@@ -12,10 +12,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.domain.cache import key
 from app.domain.cache.ranges import UNSATISFIABLE, asked
@@ -37,8 +36,7 @@ class Verdict(Enum):
     MISS = "miss"
 
 
-@dataclass(frozen=True, slots=True)
-class Reuse:
+class Reuse(NamedTuple):
     """What is done.
 
     Attributes:
@@ -53,7 +51,7 @@ class Reuse:
 
 
 def reuse(
-    lookup: Lookup, stored: Sequence[Stored], now: float, *, extra: bytes | None = None, negotiate: bool = False
+    lookup: Lookup, stored: Sequence[Stored], now: float, extra: bytes | None = None, negotiate: bool = False
 ) -> Reuse:
     """What is done with *lookup*.
 
@@ -70,9 +68,9 @@ def reuse(
     """
     best, at, part = -inf, -1, False
     for index, one in enumerate(stored):
-        if not key.matches(one, lookup.headers, extra, negotiate):
+        if (one.vary or extra) and not key.matches(one, lookup.headers, extra, negotiate):
             continue
-        if one.partial and not covers(one, lookup):
+        if one.total >= 0 and not covers(one, lookup):
             part = True
         elif one.received > best:  # of several the most recent
             best, at = one.received, index

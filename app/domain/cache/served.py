@@ -56,6 +56,11 @@ def served(lookup: Lookup, stored: Stored, size: int) -> Served:
 
 def _whole(lookup: Lookup, stored: Stored, size: int) -> Served:
     fields = list(stored.fields)
-    if size >= 0 and stored.status != 204 and not any(name == b"content-length" for name, _ in fields):
-        fields.append((b"content-length", b"%d" % size))  # it came in chunks, and its length is known now
-    return Served(stored.status, fields, 0, 0 if lookup.method == "HEAD" else size)
+    end = 0 if lookup.method == "HEAD" else size
+    for field in fields:
+        if field[0] == b"content-length":
+            break
+    else:
+        if size >= 0 and stored.status != 204:
+            fields.append((b"content-length", b"%d" % size))  # it came in chunks, and its length is known now
+    return Served(stored.status, fields, 0, end)

@@ -23,7 +23,7 @@ from app.domain.cache.stored import Stored, Unreadable, decoded
 from app.engine.caches import redis_scripts
 from app.engine.caches.store import MOST_VARIANTS, Lost, Purge, StoreOptions, Usage
 from settings.problems import Wrong
-from settings.state import check_redis
+from settings.state import redis_url
 from settings.units import Duration, Size
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ class RedisStore:
                 raise Wrong(
                     "not a URL of Redis", 'write "redis://host:6379/0", "rediss://..." or "unix:///run/redis.sock"'
                 )
-            check_redis(value)
-            return value
+            return redis_url(value)
 
         @model_validator(mode="after")
         def _is_installed(self) -> Self:

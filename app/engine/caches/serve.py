@@ -28,7 +28,10 @@ class Cut(ProxyError):
 def dressed(exchange: Exchange, fields: Fields, stored: Stored, now: float, status: bytes) -> Fields:
     """What a client gets for *fields*: with the age, Cache-Status (b"" for none) and what layers on the way add."""
     fields.append((b"age", b"%d" % stored.age_at(now)))
-    return finished(exchange, fields, status)
+    if status:
+        fields.append((b"cache-status", status))
+    decorate(exchange, fields)
+    return fields
 
 
 def finished(exchange: Exchange, fields: Fields, status: bytes) -> Fields:

@@ -8,6 +8,7 @@ from app.engine.discovery.etcd import Etcd
 from app.engine.discovery.file import File
 from app.engine.discovery.http import Http
 from app.engine.discovery.kubernetes import Kubernetes
+from app.engine.discovery.redis import Redis
 from app.engine.discovery.source import Source
 
 SOURCES: Registry[Source] = Registry(
@@ -20,5 +21,6 @@ SOURCES: Registry[Source] = Registry(
         "file": File,
         "http": Http,
         "kubernetes": Kubernetes,
+        "redis": Redis,
     },
 )

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field, SecretStr
 
 from app.engine.discovery.api import ApiOptions, Url, token_of
-from app.engine.discovery.members import Sieve, decoded
+from app.engine.discovery.members import Sieve, decoded, noted
 from app.engine.discovery.request import Reply, asking
 from app.engine.discovery.source import Members, Source, SourceFailed
 from settings.models import Line
@@ -94,17 +94,7 @@ class Etcd(Source):
 
     def _backend(self, key: bytes, value: bytes) -> tuple[str, dict[str, Any] | str]:
         name = key.decode(errors="replace")
-        own = name.removeprefix(self._options.prefix)
-        try:
-            text = value.decode().strip()
-            said = json.loads(text) if text.startswith("{") else text
-        except (ValueError, RecursionError):
-            return name, "its value is neither a line nor JSON"
-        if isinstance(said, dict):
-            return name, {"id": own, **said} if own else said
-        address, *options = text.split("|")
-        fields = dict(option.partition("=")[::2] for option in options)
-        return name, {**({"id": own} if own else {}), **fields, "url": address}
+        return name, noted(name.removeprefix(self._options.prefix), value)
 
     async def _token(self) -> str:
         if not self._options.user:

@@ -108,6 +108,20 @@ class Sieve:
         log.warning("pool %s: %s is left out: %s", self._pool, name[:100], why)
 
 
+def noted(own: str, value: bytes) -> dict[str, Any] | str:
+    """What somebody wrote of one backend under its id, as a line or as JSON: its fields, or why it has none."""
+    try:
+        text = value.decode().strip()
+        said = json.loads(text) if text.startswith("{") else text
+    except (ValueError, RecursionError):
+        return "its value is neither a line nor JSON"
+    named = {"id": own} if own else {}
+    if isinstance(said, dict):
+        return {**named, **said}
+    address, *options = text.split("|")
+    return {**named, **dict(option.partition("=")[::2] for option in options), "url": address}
+
+
 def url(scheme: str, host: str, port: int | str) -> str:
     """Of a backend."""
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

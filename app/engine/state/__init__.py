@@ -7,7 +7,7 @@ import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from app.domain.bucket import Decision, Rule
 from app.engine.state.board import Board, Boards
@@ -48,6 +48,14 @@ class RemoteState(Protocol):
 
     async def settle(self, patience: float) -> None:
         """Wait until it is reachable, for *patience* seconds at most."""
+
+
+@runtime_checkable
+class Roomy(Protocol):
+    """A state that has to be told how many buckets there may be."""
+
+    def make_room(self, keys: int) -> None:
+        """Have room for so many."""
 
 
 def open_state(settings: Settings, rng: Random) -> State | RemoteState:
@@ -148,4 +156,4 @@ STATES: dict[str, Callable[..., State | RemoteState]] = {
     "redis": _redis,
 }
 
-__all__ = ["STATES", "Boards", "RemoteState", "State", "open_boards", "open_state"]
+__all__ = ["STATES", "Boards", "RemoteState", "Roomy", "State", "open_boards", "open_state"]

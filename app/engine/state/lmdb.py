@@ -69,7 +69,7 @@ class LmdbState:
 
     def __init__(self, directory: Held, keys: int = 100_000, *, size: int | None = None) -> None:
         self._directory = directory
-        path = directory.path / f"counters-{boot_id()}"
+        self._path = path = directory.path / f"counters-{boot_id()}"
         for old in directory.path.glob("counters-*"):
             if old != path:  # of a clock that has begun again since
                 shutil.rmtree(old, ignore_errors=True)
@@ -105,6 +105,18 @@ class LmdbState:
             self._failed(error)
             return self._alone.take(name, key, rule, now)
 
+    def make_room(self, keys: int) -> None:
+        """Have room for so many buckets, for a reload brought limiters; where the disk has none, the log says so."""
+        size = room(keys)
+        if size <= self._env.info()["map_size"]:
+            return
+        try:
+            _take_room(self._path / "data.mdb", size)
+        except OSError as error:
+            _log.error("state in %s: no room for %d buckets: %s", self._directory.path, keys, error.strerror)
+            return
+        self._env.set_mapsize(size)
+
     def close(self) -> None:
         """Use the directory no more."""
         self._env.close()
@@ -121,7 +133,7 @@ class LmdbState:
         where = self._directory.path
         if isinstance(error, lmdb.MapFullError):
             _log.warning("state in %s: full, so all buckets are dropped and begin again", where)
-        elif self.alone == 1:
+        elif self.alone == 1 and not isinstance(error, lmdb.MapResizedError):
             _log.error("state in %s: %s; as long as it lasts, this worker's limits are its own", where, error)
         with suppress(lmdb.Error):
             if isinstance(error, lmdb.MapResizedError):  # by a worker that was started with more keys

@@ -10,8 +10,11 @@ from scripts.bench.scenarios.loads import Requests
 from scripts.bench.scenarios.memory import memory
 from scripts.bench.scenarios.rate import rate
 from scripts.bench.scenarios.scenario import Scenario
+from scripts.bench.scenarios.scrape import scrape, scraped
+from scripts.bench.scenarios.takes import takes, taking
 from scripts.bench.scenarios.transfers import Transfer
 from scripts.bench.site import Build
+from scripts.bench.taking import KINDS
 
 
 def without(*names: str) -> dict[str, Build]:
@@ -24,6 +27,8 @@ LIKE_OURS = without("nginx-stream", "nginx-nolog", "naive")
 TRANSFERS = {"nginx-stream": PEERS["nginx-stream"]} | without("nginx-nolog", "naive")  # first that which does as we do
 GROUP_ROWS = {"l7lb 1 group": with_groups(1), "l7lb 1000 groups": with_groups(1000)}
 BACKEND_ROWS = {"l7lb 2 backends": with_backends(2), "l7lb 1000 backends": with_backends(1000)}
+SCRAPED_ROWS = {"l7lb 1 worker": scraped(1), "l7lb 8 workers": scraped(8)}
+TAKING_ROWS = {f"l7lb {kind}": taking(kind) for kind in KINDS}
 WORKER_ROWS = {"l7lb 1 worker": with_workers(1), "l7lb 2 workers": with_workers(2)}
 
 SCENARIOS: dict[str, Scenario] = {
@@ -39,5 +44,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "workers": Scenario("l7lb with two workers to one, on one core", Requests(), WORKER_ROWS, own_rows=True),
     "rate": Scenario("small GET at 60 % of what saturates l7lb, open loop", rate, LIKE_OURS),
+    "scrape": Scenario("l7lb: a scrape of one worker that answers for eight", scrape, SCRAPED_ROWS, own_rows=True),
+    "takes": Scenario("l7lb: one decision of a rate limit, by kind of state", takes, TAKING_ROWS, own_rows=True),
     "idle": Scenario("memory: 5000 idle connections, and 100 000 requests", memory, LIKE_OURS),
 }

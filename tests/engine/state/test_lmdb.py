@@ -272,3 +272,34 @@ def test_a_directory_that_cannot_be_had_is_said_with_the_fix(place: str, said: s
     assert str(caught.value).startswith("LB_STATE: state.place: state cannot be kept on disk (")
     assert said in str(caught.value)
     assert 'write "lmdb:"' in str(caught.value)
+
+
+def test_a_reload_that_brings_limiters_gets_its_room(tmp_path: Path, opened: list[LmdbState]) -> None:
+    """Taken from the disk as at the start; the other worker, which has not reloaded yet, goes on all the same."""
+    opened.append(state := LmdbState(Held(tmp_path), 1000))
+    state.take("default", "a", rule(), 5.0)
+    file = tmp_path / f"counters-{boot_id()}" / "data.mdb"
+    before = file.stat().st_blocks
+
+    state.make_room(1_000_000)
+
+    assert state._env.info()["map_size"] == module.room(1_000_000)
+    assert file.stat().st_blocks * 512 >= module.room(1_000_000) > before * 512
+    assert state.take("default", "a", rule(), 5.0).remaining == 0
+    state.make_room(10)
+    assert state._env.info()["map_size"] == module.room(1_000_000)
+
+
+def test_a_reload_without_room_on_the_disk_goes_on_with_what_there_is(
+    tmp_path: Path, opened: list[LmdbState], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened.append(state := LmdbState(Held(tmp_path), 1000))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    state.make_room(1_000_000)
+
+    assert "no room for 1000000 buckets: No space left" in caplog.text
+    assert state.take("default", "a", rule(), 5.0).allowed

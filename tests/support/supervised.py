@@ -1,0 +1,24 @@
+"""The workers of a balancer that was started with `--workers`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.server import Balancer
+
+
+def children(pid: int) -> list[int]:
+    """Processes that it started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def serving(balancer: Balancer) -> list[int]:
+    """Its workers: children other than the resource tracker."""
+
+    def command(pid: int) -> str:
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_text()
+        except OSError:
+            return ""
+
+    return [pid for pid in children(balancer.process.pid) if "spawn_main" in command(pid)]
