@@ -130,6 +130,7 @@ class CachePurges:
 
 def _split(url: str, name: str) -> tuple[str, str, bytes]:
     """Scheme, host and target, which is empty where there is no path. Raises Refusal."""
+    _ascii(url, name)
     try:
         parts = urlsplit(url)
         host = parts.netloc.lower()

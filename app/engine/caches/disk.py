@@ -25,12 +25,13 @@ from time import time
 from typing import TypeVar
 
 import lmdb
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from app.domain.cache.stored import Stored, Unreadable, decoded
 from app.engine.caches.disk_index import Index, Record, ticks
 from app.engine.caches.object_file import FRONT, Damaged, Growing, Whole, abandoned
 from app.engine.caches.store import Lost, Purge, StoreOptions, Usage
+from settings.problems import Wrong
 from settings.units import Size
 
 THREADS = 4
@@ -38,7 +39,7 @@ THREADS = 4
 BUFFER = 64 * 1024
 """Bytes of a body that are written at once."""
 STEP = 2**20
-"""Bytes that are kept free at a time for a body whose length is not known."""
+"""Bytes that are kept free at a time for a body whose length is not known; a 64th of all, where that is less."""
 BLOCK = 4096
 """Bytes that files are rounded up to."""
 TOUCH = 10_000_000
@@ -67,6 +68,16 @@ class DiskStore:
         """Where; a local disk, for this alone. It is made when it is not there."""
         max_size: Size = 2**30
         max_object: Size = 64 * 2**20
+
+        @field_validator("directory")
+        @classmethod
+        def _usable(cls, value: str) -> str:
+            path = Path(value).absolute()
+            while not path.exists() and path != path.parent:
+                path = path.parent
+            if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+                raise Wrong(f"{path} is no directory that can be written to", "write another, or let us write to it")
+            return value
 
     def __init__(self, options: Options) -> None:
         self.options: StoreOptions = options
@@ -353,7 +364,8 @@ class DiskWriter:
     def _flush(self, data: bytes) -> bool:
         """Write *data*; in a thread."""
         if (lack := self._file.size + len(data) - self._room) > 0:
-            more = max(lack, min(STEP, self._store.options.max_object - self._room))
+            options = self._store.options
+            more = max(lack, min(STEP, options.max_size // 64, options.max_object - self._room))
             self._store.grow(self._number, more)
             self._room += more
         self._file.append(data)
