@@ -7,12 +7,14 @@ from random import Random
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from app.admin.cache import CachePurges
 from app.admin.control import Control
 from app.admin.reload import Reloads
 from app.admin.routes import routes as admin_routes
 from app.domain.membership import Change
 from app.domain.tally import Tally, rules_of
 from app.edge.link import Link
+from app.engine.caches.purges import Purges
 from app.engine.calls import Calls
 from app.engine.client import Client
 from app.engine.crew import Crew
@@ -37,6 +39,7 @@ from app.engine.transport.transport import UpstreamTransport
 from app.engine.tunnels import Tunnels
 from app.groups.gateway import Gateway
 from app.groups.mount import GroupMount
+from app.groups.stores import Stores
 from app.lifespan import Running, lifespan
 from app.middleware.observe import Observe
 from app.middleware.overload import Lag
@@ -76,8 +79,9 @@ def create_app(settings: Settings) -> Planes:
     # The groups, and what they need
     copies = Copies()
     tunnels = Tunnels()
+    stores = Stores(settings.caches)
     lag = Lag(settings.edge.max_loop_lag) if settings.edge.max_loop_lag else None
-    ground = Ground(topology, client, state, copies, tunnels, lag, rng)
+    ground = Ground(topology, client, state, copies, tunnels, stores, lag, rng)
     now = build(settings, table, ground)
     gateway = Gateway(table, now.groups, settings.edge.encoded_slash)
 
@@ -97,6 +101,7 @@ def create_app(settings: Settings) -> Planes:
         dispatchers=dispatchers,
         limited=lambda: [limiter.sample() for limiter in now.limiters.values()],
         mirrored=copies.sample,
+        caches=stores,
         dropped=lambda: access_log.dropped if access_log is not None else 0,
         state=state,
         lag=lag,
@@ -153,6 +158,7 @@ def create_app(settings: Settings) -> Planes:
     reload = Reload(settings, plan=plan, apply=take, revisions=revisions)
     calls = Calls(reload, boards.cluster, crew)
     look = LOOK if boards.cluster is boards.machine else CLUSTER_LOOK
+    purges = Purges(stores.by_name, stores.fetches.purges, boards.cluster, crew)
     registrations = Registrations(topology, boards.cluster, crew, settings.admin.allow_backends, look=look)
     running = Running(
         settings=settings,
@@ -168,10 +174,12 @@ def create_app(settings: Settings) -> Planes:
         access_log=access_log,
         copies=copies,
         tunnels=tunnels,
+        stores=stores,
         lag=lag,
         link=link,
         reload=reload,
         calls=calls,
+        purges=purges,
         registrations=registrations,
         crew=crew,
         tallies=tallies,
@@ -180,7 +188,7 @@ def create_app(settings: Settings) -> Planes:
     planes = Planes(
         data=observe,
         prefix=settings.admin.prefix,
-        routes=admin_routes(control, Reloads(reload, calls), registrations),
+        routes=admin_routes(control, Reloads(reload, calls), registrations, CachePurges(stores.caches, purges)),
         lifespan=partial(lifespan, running=running),
         direct=direct,
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 from app.edge.adopt import adopt
 from app.edge.link import STATE_KEY, Link
+from app.engine.caches.purges import Purges
 from app.engine.calls import Calls
 from app.engine.client import Client
 from app.engine.crew import Crew
@@ -33,6 +34,7 @@ from app.engine.telemetry.journal import Journal
 from app.engine.telemetry.tallies import Tallies
 from app.engine.topology import Topology
 from app.engine.tunnels import Tunnels
+from app.groups.stores import Stores
 from app.middleware.overload import Lag
 from app.planes import Planes
 from settings import Settings
@@ -63,10 +65,12 @@ class Running:
     access_log: AccessLog | None
     copies: Copies
     tunnels: Tunnels
+    stores: Stores
     lag: Lag | None
     link: Link
     reload: Reload[Any]
     calls: Calls
+    purges: Purges
     registrations: Registrations
     crew: Crew
     tallies: Tallies
@@ -96,6 +100,8 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     for place in shared.values():
         if hasattr(place, "settle"):
             await place.settle(PATIENCE)
+    for name, store in running.stores.by_name.items():
+        running.jobs.start(f"cache {name}", store.run)
     running.jobs.start("crew", running.crew.run)
     running.jobs.start("duty", running.duty.run)
     running.jobs.start("tallies", running.tallies.run)
@@ -103,6 +109,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     await running.reload.settle()
     running.jobs.start("settings file", running.reload.watch)
     running.jobs.start("reloads", running.calls.run)
+    running.jobs.start("purges", running.purges.run)
     await running.registrations.settle()
     running.jobs.start("registrations", running.registrations.run)
     hung_up = _on_hang_up(running)
@@ -129,6 +136,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         await running.tunnels.close()
         await running.jobs.stop()
         await running.copies.stop()
+        await running.stores.stop()
         await running.client.aclose()
         running.journal.close()
         await running.tallies.tell()  # the last of it

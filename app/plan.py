@@ -12,6 +12,7 @@ from app.domain.fields import field_name
 from app.domain.registry import Registry
 from app.domain.routing import RouteTable
 from app.domain.strategies import STRATEGIES
+from app.engine.caches import CACHES
 from app.engine.discovery import SOURCES
 from app.engine.transport import trust
 from app.groups.group import problems
@@ -36,6 +37,10 @@ def _problems(settings: Settings) -> Iterator[Problem]:
     for name, group in settings.groups.items():
         if group.split is not None:
             yield from _key(settings, ("groups", name, "split", "key"), group.split.key)
+        if group.cache is not None:
+            yield from _key(settings, ("groups", name, "cache", "key"), group.cache.key)
+    for name, choice in settings.caches.items():
+        yield from _choice(settings, ("caches", name), CACHES, choice)
     for name, pool in settings.pools.items():
         yield from _choice(settings, ("pools", name, "strategy"), STRATEGIES, pool.strategy)
         if pool.source is not None:

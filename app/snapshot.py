@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from app.engine.state import RemoteState, State
     from app.engine.topology import Topology
     from app.engine.tunnels import Tunnels
+    from app.groups.stores import Stores
     from settings import Settings
     from settings.groups import GroupSettings
     from settings.limits import LimitSettings
@@ -53,6 +54,7 @@ class Ground:
     state: State | RemoteState
     copies: Copies
     tunnels: Tunnels
+    stores: Stores
     lag: Lag | None
     rng: Random
 
@@ -121,7 +123,13 @@ def build(settings: Settings, table: RouteTable, ground: Ground, former: Snapsho
         if former is not None and _same(former, settings, name, dispatchers, limiters):
             return former.groups[name]
         return build_group(
-            name, wanted, forwarder_factory=forwarder, limiters=limiters, copies=ground.copies, rng=ground.rng
+            name,
+            wanted,
+            forwarder_factory=forwarder,
+            limiters=limiters,
+            copies=ground.copies,
+            stores=ground.stores,
+            rng=ground.rng,
         )
 
     groups = {name: group(name, wanted) for name, wanted in settings.groups.items()}

@@ -69,6 +69,13 @@ EXAMPLES: dict[str, Any] = {
     "groups.<name>.split.pools": {"stable": 95, "canary": 5},
     "groups.<name>.fallback": ["spare"],
     "groups.<name>.mirror.pool": "shadow",
+    "groups.<name>.cache.key": ["header:x-tenant"],
+    "groups.<name>.cache.query": ["page", "sort"],
+    "groups.<name>.cache.ignore_query": ["utm_*"],
+    "groups.<name>.cache.bypass": {"x-preview": "*"},
+    "groups.<name>.cache.bypass_query": {"preview": "*"},
+    "groups.<name>.cache.lifetimes": {"404": "10s"},
+    "caches.<name>": "memory",
     "groups.<name>.fault.header": "x-fault",
     "groups.<name>.fault.abort": 503,
     "groups.<name>.redirect.to": "https://{host}{path}{query}",
@@ -95,8 +102,10 @@ EXAMPLES: dict[str, Any] = {
     "trusted_proxies": ["10.0.0.0/8", "fd00::/8"],
     "admin.token": "a long random text",
 }
-SAID = {"groups.<name>.pool", "groups.<name>.limit", "pools.<name>.backends"}  # so that full.toml is a whole
-NAMES = {"groups": "api", "pools": "api", "limits": "strict"}
+SAID = {  # so that full.toml is a whole
+    "groups.<name>.pool", "groups.<name>.limit", "pools.<name>.backends", "caches.<name>",
+}  # fmt: skip
+NAMES = {"groups": "api", "pools": "api", "limits": "strict", "caches": "main"}
 
 
 class Setting(NamedTuple):
@@ -113,6 +122,12 @@ Table = tuple[tuple[str, ...], Shape, list[Setting]]
 
 def tables(shape: Shape, path: tuple[str, ...] = (), *, optional: bool = False) -> Iterator[Table]:
     """Each table of settings, with the settings that stand in it."""
+    if shape.entry is not None and Shape(shape.entry).choice:  # each name is one setting
+        entry = Shape(shape.entry)
+        assert entry.model is not None
+        about = FieldInfo(annotation=shape.entry, description=entry.model.model_fields["kind"].description)
+        yield path, entry, [Setting((*path, NAME), about, None, optional)]
+        return
     if shape.entry is not None:
         yield from tables(Shape(shape.entry), (*path, NAME), optional=optional)
         return
@@ -218,7 +233,8 @@ def full() -> str:
             shown = EXAMPLES[key] if example else value
             comment = off or ("# " if shown is None or (example and key not in SAID) else "")
             lines += [f"# {line}" for line in (setting.field.description or "").split("\n")]
-            lines.append(f"{comment}{setting.path[-1]} = {toml(shown)}")
+            name = NAMES[setting.path[-2]] if setting.path[-1] == NAME else setting.path[-1]
+            lines.append(f"{comment}{name} = {toml(shown)}")
     return "\n".join(lines) + "\n"
 
 

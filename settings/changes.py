@@ -13,7 +13,8 @@ from settings.root import Settings
 Path = tuple[str, ...]
 
 RESTART = (
-    "config", "state", "log", "admin", "tls", "drain", "reload", "initial_grace", "edge.driver", "edge.max_loop_lag",
+    "config", "state", "caches", "log", "admin", "tls", "drain", "reload", "initial_grace", "edge.driver",
+    "edge.max_loop_lag",
 )  # fmt: skip
 """What is given to a process once, when it starts."""
 

@@ -26,6 +26,8 @@ def crossed(settings: Settings) -> Iterator[tuple[Place, Wrong]]:
                 yield ("groups", name, *place), _absent("pool", "pools", pool, settings.pools)
         if group.limit is not None and group.limit not in settings.limits:
             yield ("groups", name, "limit"), _absent("limiter", "limits", group.limit, settings.limits)
+        if group.cache is not None and group.cache.store not in ("default", *settings.caches):
+            yield ("groups", name, "cache", "store"), _absent("store", "caches", group.cache.store, settings.caches)
 
 
 def doubtful(settings: Settings) -> Iterator[tuple[Place, str]]:

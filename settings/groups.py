@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from settings.cache import CacheSettings
 from settings.models import (
     Fields,
     FieldValue,
@@ -173,6 +174,8 @@ class GroupSettings(Frozen):
     """Answer when no pool has a backend available, instead of a 503."""
     mirror: MirrorSettings | None = None
     """Copies of requests for another pool, whose answers nobody sees."""
+    cache: CacheSettings | None = None
+    """Stored responses, in front of the pool."""
     fault: FaultSettings | None = None
     """Faults on purpose, to see how clients bear them."""
 
@@ -206,7 +209,7 @@ class GroupSettings(Frozen):
     @model_validator(mode="after")
     def _only_what_is_forwarded(self) -> Self:
         if self.pool is None and self.split is None:
-            for name in ("fallback", "fallback_respond", "mirror"):
+            for name in ("fallback", "fallback_respond", "mirror", "cache"):
                 if getattr(self, name):
                     raise Wrong("the group forwards nothing", f"leave {name} out, or give the group a pool", at=(name,))
         if len(set(self.fallback)) < len(self.fallback):

@@ -13,7 +13,7 @@ from settings.checks import crossed
 from settings.edge import EdgeSettings
 from settings.groups import GroupSettings
 from settings.limits import LimitSettings
-from settings.models import File, Frozen, Listed, Name, Network
+from settings.models import Choice, File, Frozen, Listed, Name, Network
 from settings.pools import PoolSettings
 from settings.problems import Crossed, Wrong
 from settings.reload import ReloadSettings
@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     """For every request, before routing."""
     limits: dict[Name, LimitSettings] = Field(default={})
     """Limiters that groups name."""
+    caches: dict[Name, Choice] = Field(default={})
+    """Stores that the caches of groups name."""
     trusted_proxies: Listed[Network] = ()
     """Networks whose word on the client is taken."""
     forwarded: ForwardedSettings = ForwardedSettings()

@@ -58,10 +58,12 @@ def test_links_lead_somewhere(page: Path) -> None:
 @on_each_page
 def test_variables_are_settings(page: Path) -> None:
     """With the name of a pool, a group or a limiter in them; a plug-in's options, and secrets in files, besides."""
-    known = set(re.findall(r"`(LB_[^`]+)` \|", GENERATED.read_text())) | {"LB_STATE"}  # short for its place
+    known = set(re.findall(r"`(LB_[^`]+)` \|", GENERATED.read_text()))
+    known |= {"LB_STATE", "LB_GROUPS__<NAME>__CACHE"}  # short for its place, and for its store
     for variable in re.findall(r"\bLB(?:_[A-Z0-9]+|_?<NAME>)(?:_+(?:[A-Z0-9]+|<NAME>))*", page.read_text()):
         general = re.sub(r"^LB_(POOLS|GROUPS|LIMITS)__(?:[A-Z0-9]|_(?!_))+__", r"LB_\1__<NAME>__", variable)
         general = re.sub(r"(__STRATEGY|__SOURCE)__.+|_FILE$", r"\1", general)
+        general = re.sub(r"^LB_CACHES__.+", "LB_CACHES__<NAME>", general)
         assert general in known, variable
 
 

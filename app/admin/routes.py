@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from app.admin import views
 from app.admin.answers import FIELDS, Json, Problem, Problems
 from app.admin.backends import Backends
+from app.admin.cache import CachePurges
 from app.admin.control import Control
 from app.admin.reload import Reloads
 from app.domain.metrics import CONTENT_TYPE
@@ -19,7 +20,7 @@ from app.engine.registrations import Registrations
 from app.middleware.admin_token import AdminToken
 
 
-def routes(control: Control, reloads: Reloads, registrations: Registrations) -> list[BaseRoute]:
+def routes(control: Control, reloads: Reloads, registrations: Registrations, purges: CachePurges) -> list[BaseRoute]:
     """One mount under `admin.prefix`. Without a token, all but live and ready is not there: 404."""
 
     async def live(_: Request) -> Response:
@@ -55,6 +56,7 @@ def routes(control: Control, reloads: Reloads, registrations: Registrations) -> 
         found.append(Route(path, backends.register, methods=["POST"], middleware=guard))
         found.append(Route(f"{path}/{{backend}}", backends.answer, methods=Backends.methods, middleware=guard))
         found.append(Route("/reload", reloads.answer, methods=Reloads.methods, middleware=guard))
+        found.append(Route("/cache/purge", purges.answer, methods=["POST"], middleware=guard))
         found.append(Route("/rollback", reloads.roll_back, methods=["POST"], middleware=guard))
     prefix = control.settings.admin.prefix
     router = Router(found, redirect_slashes=False)  # raises HTTPException for what it does not have

@@ -120,6 +120,14 @@ class NoRoute(ProxyError):
     side = "client"
 
 
+class NotStored(ProxyError):
+    """The client wants a stored response or none (`only-if-cached`), and there is none that it could have."""
+
+    status = 504
+    error_type = "http_request_denied"
+    side = "client"
+
+
 class RateLimited(ProxyError):
     """The client spends faster than its rate."""
 

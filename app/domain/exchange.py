@@ -32,6 +32,8 @@ class Exchange:
 
         fields: what layers on the way in want in the response head.
 
+        cache: what a cache did with it: hit, stale, validated, miss, collapsed, bypass; "" where none was asked.
+
         queued: seconds spent waiting for a backend with room.
 
         status: what the client got; 499 when it had gone before; 0 while there is none.
@@ -46,8 +48,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "attempts", "bytes_in", "bytes_out", "client", "ended", "error", "fields", "first_byte", "group", "host",
-        "leave", "limit", "method", "path", "peer", "pool", "queued", "request_id", "scheme", "started", "status",
+        "attempts", "bytes_in", "bytes_out", "cache", "client", "ended", "error", "fields", "first_byte", "group",
+        "host", "leave", "limit", "method", "path", "peer", "pool", "queued", "request_id", "scheme", "started",
+        "status",
     )  # fmt: skip
 
     def __init__(self, started: float, peer: str, scheme: str, method: str, host: str, path: str) -> None:
@@ -62,6 +65,7 @@ class Exchange:
         self.pool = ""
         self.limit: Decision | None = None
         self.fields: tuple[tuple[bytes, bytes], ...] = ()
+        self.cache = ""
         self.queued = 0.0
         self.attempts: list[Attempt] = []
         self.status = 0

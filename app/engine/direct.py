@@ -12,8 +12,9 @@ A request with a body, and the control plane, take the general path from the sta
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from app.domain.exchange import Exchange
 from app.engine.forward import Forwarder
@@ -21,7 +22,7 @@ from app.engine.passage import Edge, Passage, raising
 
 if TYPE_CHECKING:
     from app.domain.headers import Fields
-    from app.engine.asgi import ASGIApp
+    from app.engine.asgi import ASGIApp, Receive, Scope, Send
 
 Enter = Callable[[Exchange, "Fields"], None]
 """What a layer does on the way in. Raises ProxyError."""
@@ -29,15 +30,32 @@ Find = Callable[[str, bytes, str, "Fields", bytes, str], str]
 """Host, raw path, method, fields, query, client: the name of the group. Raises ProxyError."""
 
 
+Answer = tuple[int, "Fields", bytes]
+
+
+class Answering(Protocol):
+    """What may have the whole answer at hand: a cache."""
+
+    def visit(self, exchange: Exchange, headers: Fields, target: bytes) -> Any:
+        """Look a request up."""
+
+    def at_hand(self, visit: Any) -> Answer | None:
+        """Status, fields and body, noted on the exchange; None where `go_on` has to be awaited."""
+
+    async def go_on(self, visit: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        """The rest of the way, as an ASGI app."""
+
+
 class Lane(NamedTuple):
-    """A group that forwards.
+    """A group that forwards, or may have answers at hand: one of both.
 
     Attributes:
         layers: its own.
     """
 
     layers: Sequence[Enter]
-    forwarder: Forwarder
+    forwarder: Forwarder | None
+    answering: Answering | None
 
 
 def way_in(app: ASGIApp) -> tuple[Sequence[Enter], ASGIApp]:
@@ -47,6 +65,24 @@ def way_in(app: ASGIApp) -> tuple[Sequence[Enter], ASGIApp]:
         layers.append(enter)
         app = app.app  # type: ignore[attr-defined]  # every layer has one
     return tuple(layers), app
+
+
+def _lane(layers: Sequence[Enter], end: ASGIApp) -> Lane | None:
+    if isinstance(end, Forwarder):
+        return Lane(layers, end, None)
+    return Lane(layers, None, cast(Answering, end)) if hasattr(end, "at_hand") else None
+
+
+def _answer(passage: Passage, lane: Lane, target: bytes) -> None:
+    """Answer from what is at hand, or go on."""
+    answering = lane.answering
+    assert answering is not None
+    visit = answering.visit(passage.exchange, passage.headers, target)
+    answer = answering.at_hand(visit)
+    if answer is None:
+        passage.resume(partial(answering.go_on, visit))
+    else:
+        passage.answer(*answer)
 
 
 class Direct:
@@ -90,7 +126,7 @@ class Direct:
         """
         self._apps = apps
         ways = {name: way_in(app) for name, app in apps.items()}
-        self._lanes = {name: Lane(own, end) for name, (own, end) in ways.items() if isinstance(end, Forwarder)}
+        self._lanes = {name: lane for name, way in ways.items() if (lane := _lane(*way)) is not None}
         self._layers = tuple(layers) if layers is not None else None
 
     def __call__(
@@ -120,7 +156,11 @@ class Direct:
                 return True
             for enter in lane.layers:
                 enter(exchange, headers)
-            passage.start(lane.forwarder, lane.forwarder.prepare(exchange, headers, target))
+            forwarder = lane.forwarder
+            if forwarder is not None:
+                passage.start(forwarder, forwarder.prepare(exchange, headers, target))
+            else:
+                _answer(passage, lane, target)
         except Exception as error:  # whatever it is, rescue knows what to make of it
             passage.resume(raising(error))
         return True

@@ -169,6 +169,13 @@ class Passage:
         self._edge.answer(self, status, fields, body)
         self._close(exchange)
 
+    def answer(self, status: int, fields: Fields, body: bytes) -> None:
+        """Answer with what was at hand, which is noted on the exchange already."""
+        exchange = self.exchange
+        exchange.ended = exchange.first_byte
+        self._edge.answer(self, status, fields, body)
+        self._close(exchange)
+
     def resume(self, app: ASGIApp) -> None:
         """Go on along the general path."""
         self._edge.resume(self, self._around(app))

@@ -84,7 +84,7 @@ class Relay:
             fields.append(_DATE.field())
         if self._fields is not None:
             fields = self._fields.apply(fields)
-        _decorate(exchange, fields)
+        decorate(exchange, fields)
         return fields
 
 
@@ -92,7 +92,7 @@ async def respond(scope: Scope, send: Send, status: int, headers: Sequence[Field
     """Send a small whole response of our own, and note it on the exchange."""
     exchange: Exchange = scope["lb.exchange"]
     fields = [*headers, (b"content-length", b"%d" % len(body)), _DATE.field()]
-    _decorate(exchange, fields)
+    decorate(exchange, fields)
     exchange.status = status
     exchange.first_byte = monotonic()
     if scope["method"] != "HEAD":
@@ -107,7 +107,7 @@ def _trail(message: Message, trailers: Sequence[Field], asked: Fields) -> None:
         message["lb.trailers"] = trailers
 
 
-def _decorate(exchange: Exchange, fields: Fields) -> None:
+def decorate(exchange: Exchange, fields: Fields) -> None:
     """What the layers on the way in asked for."""
     if exchange.limit is not None:
         fields += exchange.limit.fields()

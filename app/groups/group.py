@@ -14,7 +14,9 @@ from app.domain.routing import Rule
 from app.domain.split import Sides
 from app.engine.mirror import Copies, Mirror
 from app.groups.answers import FixedResponse, Redirect
+from app.groups.stores import Stores
 from app.groups.traffic import Fallback, Split
+from app.middleware.cache import bypasses
 from app.middleware.fault import Fault
 from app.middleware.in_flight import InFlight
 from app.middleware.rate_limit import Limiter, rate_limited
@@ -34,6 +36,7 @@ def build_group(
     forwarder_factory: ForwarderFactory,
     limiters: Mapping[str, Limiter],
     copies: Copies,
+    stores: Stores,
     rng: Random,
 ) -> ASGIApp:
     """The app of one group; what it does not ask for is not there.
@@ -48,6 +51,8 @@ def build_group(
         limiters: by name; a limiter of kind none is not there, and costs nothing.
 
         copies: of all groups.
+
+        stores: of the caches.
 
         rng: for what is left to chance.
 
@@ -66,6 +71,8 @@ def build_group(
         if (mirror := settings.mirror) is not None:  # around all pools: one copy, whichever of them answers
             other = forwarder_factory(mirror.pool, settings)
             app = Mirror(app, group=name, settings=mirror, forwarder=other, copies=copies, rng=rng)
+        if settings.cache is not None:  # around the mirror: no copy of what is not forwarded
+            app = stores.cache(app, name, settings.cache, rng)
     if settings.fault is not None:
         app = Fault(app, settings=settings.fault, rng=rng)  # outside the mirror: no copy of what is not forwarded
     if settings.max_in_flight_per_client:
@@ -108,6 +115,8 @@ def _parts(name: str, settings: GroupSettings) -> Iterable[tuple[tuple[str, ...]
     yield (), lambda: Rule(name, settings, 0)
     yield (), lambda: Target.of(settings)
     yield ("request_headers",), lambda: FieldRules.of(settings.request_headers)
+    if (cache := settings.cache) is not None:
+        yield ("cache",), lambda: bypasses(cache)
     yield ("response_headers",), lambda: FieldRules.of(settings.response_headers)
     yield ("request_trailers",), lambda: trailer_names(settings.request_trailers)
     if (redirect := settings.redirect) is not None:

@@ -49,12 +49,18 @@ class Wire:
     close = pause_reading = resume_reading = abort
 
 
-def everything(groups: int = 100, backends: int = 2, pool: dict[str, Any] | None = None, **settings: Any) -> Settings:
-    """Routing over *groups*, a rate limit, the latency log and metrics; *pool* is said of the pool besides."""
+def everything(
+    groups: int = 100,
+    backends: int = 2,
+    pool: dict[str, Any] | None = None,
+    group: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Settings:
+    """Routing over *groups*, a rate limit, the latency log, metrics; *pool* is said of the pool, *group* of each."""
     urls = [{"url": f"http://127.0.0.1:{9000 + n}"} for n in range(backends)]
     return Settings.model_validate(
         {
-            "groups": {f"g{n:03}": {"path": f"/g{n:03}", "pool": "a"} for n in range(groups)},
+            "groups": {f"g{n:03}": {"path": f"/g{n:03}", "pool": "a"} | (group or {}) for n in range(groups)},
             "pools": {"a": {"backends": urls, "health": {"kind": "none"}} | (pool or {})},
             "rate_limit": {"kind": "token_bucket", "rate": "1000000/s"},
         }

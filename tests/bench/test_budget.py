@@ -20,6 +20,8 @@ interpreted = pytest.mark.skipif(compiled, reason="compiled functions make no ca
 
 CALLS = 154
 """Python and C calls of one request with everything on, on the direct driver: exact, so that one more is seen."""
+HIT = 111
+"""The same of one that is answered from a cache in memory."""
 MEMORY = 12_000
 """Bytes that one request has at a time, its own 1.3 KiB of response twice among them; 8 200 when this was written."""
 
@@ -156,3 +158,16 @@ async def test_microseconds_are_printed(name: str, capsys: pytest.CaptureFixture
         print(f"\n  {name}, {how}: {spent:.1f} us a request, {spent / reference:.2f} x sum(range(1000))")
 
     assert line.client.written.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@interpreted
+async def test_a_hit_makes_fewer_calls_than_a_forward() -> None:
+    """Exact, as CALLS is; most of both are the edge's, the rate limit's and the log's."""
+    line = Line(everything(group={"cache": {"lifetimes": {200: "36500d"}}}))
+    await line.ask_by_task()
+    for _ in range(70):
+        line.ask()
+    line.journal.flush()
+
+    assert b"cache-status: l7lb; hit" in line.client.written
+    assert calls(line.ask) == HIT

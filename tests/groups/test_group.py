@@ -12,7 +12,9 @@ from app.engine.mirror import Copies, Mirror
 from app.engine.state.memory import MemoryState
 from app.groups.answers import FixedResponse, Redirect
 from app.groups.group import build_group, problems
+from app.groups.stores import Stores
 from app.groups.traffic import Fallback, Split
+from app.middleware.cache import Cache
 from app.middleware.fault import Fault
 from app.middleware.in_flight import InFlight
 from app.middleware.rate_limit import Limiter, RateLimit
@@ -32,6 +34,7 @@ def build(limiters: dict[str, Limiter] | None = None, factory: Any = lambda *_: 
         forwarder_factory=factory,
         limiters=limiters or {},
         copies=Copies(),
+        stores=Stores({}),
         rng=Random(1),
     )
 
@@ -79,6 +82,7 @@ def test_layers_stand_in_their_order() -> None:
         split={"pools": "a=1,b=1"},
         fallback=["c"],
         mirror="d",
+        cache=True,
         fault={"abort": 503},
         max_in_flight_per_client=1,
         limit="few",
@@ -89,7 +93,7 @@ def test_layers_stand_in_their_order() -> None:
         stack.append(type(app))
         app = app.app
 
-    assert [RateLimit, InFlight, Fault, Mirror] == stack
+    assert [RateLimit, InFlight, Fault, Cache, Mirror] == stack
     assert isinstance(app, Fallback)
     assert isinstance(app._apps[0], Split)
 

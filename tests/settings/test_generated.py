@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 from app.plan import plan
 from settings import Settings, schema
 from settings.load import load
-from settings.shape import Shape, variable
+from settings.shape import NAME, Shape, variable
 from settings.view import values
 
 ROOT = Path(__file__).parents[2]
@@ -40,10 +40,15 @@ def test_the_full_sample_says_every_setting_at_its_default() -> None:
     lines = (ROOT / "settings" / "samples" / "full.toml").read_text().split("\n")
     settings = sample(ROOT / "settings" / "samples" / "full.toml")
     keys = {line.removeprefix("# ").split(" = ")[0] for line in lines if " = " in line}
-    plain = Settings(groups={"api": {"pool": "api"}}, pools={"api": {}}, limits={"strict": {"kind": "none"}})
+    plain = Settings(
+        groups={"api": {"pool": "api"}},
+        pools={"api": {}},
+        limits={"strict": {"kind": "none"}},
+        caches={"main": "memory"},
+    )
     defaults = {value.path: value.value for value in values(plain)}
 
-    assert {leaf[-1] for leaf in Shape(Settings).leaves()} - {"config"} <= keys
+    assert {leaf[-1].replace(NAME, "main") for leaf in Shape(Settings).leaves()} - {"config"} <= keys
     assert {value.path for value in values(settings) if defaults.get(value.path) != value.value} == {
         "config", "groups.api.limit", "pools.api.backends",
     }  # fmt: skip

@@ -7,10 +7,12 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 
+from app.admin.cache import CachePurges
 from app.admin.control import Control
 from app.admin.reload import Reloads
 from app.admin.routes import routes
 from app.domain.routing import RouteTable
+from app.engine.caches.purges import PurgeLog, Purges
 from app.engine.calls import Calls
 from app.engine.crew import Crew
 from app.engine.registrations import Registrations
@@ -63,13 +65,15 @@ class Plane:
         reload = Reload(said, plan=plan, apply=lambda wanted, _: topology.apply(wanted), revisions=Revisions(board, 10))
         crew = Crew(Boards(board, board))
         self.reloads = Reloads(reload, Calls(reload, board, crew))
+        self.purges = CachePurges({}, Purges({}, PurgeLog(), board, crew))
         self.registrations = Registrations(topology, board, crew, said.admin.allow_backends)
 
     async def ask(
         self, path: str, method: str = "GET", headers: Any = None, content: bytes | None = None
     ) -> httpx.Response:
         """One request."""
-        transport = httpx.ASGITransport(Starlette(routes=routes(self.control, self.reloads, self.registrations)))
+        found = routes(self.control, self.reloads, self.registrations, self.purges)
+        transport = httpx.ASGITransport(Starlette(routes=found))
         async with httpx.AsyncClient(transport=transport, base_url="http://lb") as client:
             return await client.request(method, path, headers=headers, content=content)
 

@@ -14,7 +14,7 @@ from app.domain.exchange import Exchange
 from app.domain.metrics import Counter, Histogram, Labels, Metric, Reading, Samples, exposition
 from app.domain.tally import Tally, Told, tally_of
 from app.engine.dispatch import Dispatcher
-from app.engine.telemetry.readings import Lag, of_backends, of_loop, of_pools, of_state
+from app.engine.telemetry.readings import Caches, Lag, of_backends, of_caches, of_loop, of_pools, of_state
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"})
 """The methods of RFC 9110 and 5789; any other is `other`, for a client may invent as many as it likes."""
@@ -43,6 +43,8 @@ class Instruments:
 
         dropped: lines of the log that were never written.
 
+        caches: their stores by name, and what they count.
+
         state: what is shared.
 
         lag: of the event loop; None where nobody looks.
@@ -57,6 +59,7 @@ class Instruments:
         limited: Callable[[], Samples],
         mirrored: Callable[[], Samples],
         dropped: Callable[[], int],
+        caches: Caches | None = None,
         state: object = None,
         lag: Lag | None = None,
         clock: Callable[[], float] = monotonic,
@@ -114,6 +117,7 @@ class Instruments:
                 mirrored,
                 "counter",
             ),
+            *of_caches(caches),
             *of_state(state),
             *of_loop(lag),
             Reading(

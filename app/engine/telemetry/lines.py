@@ -46,7 +46,8 @@ def json_line(exchange: Exchange, wall: float) -> str:
     """A JSON object.
 
     `time` is when the request came, in UTC. `backend`, `connect_ms` and `ttfb_ms` are of the last attempt, null
-    for what did not happen; `reason` is an error type of RFC 9209. `limited` is there when a limiter had no token.
+    for what did not happen; `reason` is an error type of RFC 9209. `limited` is there when a limiter had no token,
+    `cache` when a cache was asked.
     """
     text = _json_text(exchange, wall, None)
     longest = 1024
@@ -74,6 +75,7 @@ def _json_text(exchange: Exchange, wall: float, longest: int | None) -> str:
     limit, limited = exchange.limit, ""
     if limit is not None and not limit.allowed:
         limited = f',"limited":{quote(limit.limiter)},"dry_run":{"true" if limit.rule.dry_run else "false"}'
+    cache = f',"cache":"{exchange.cache}"' if exchange.cache else ""
     return "".join(
         (
             '{"time":"', _rfc3339.text(second), _THOUSANDTHS[millisecond],
@@ -95,7 +97,7 @@ def _json_text(exchange: Exchange, wall: float, longest: int | None) -> str:
             ',"ttfb_ms":', ttfb,
             ',"reason":', reason,
             ',"detail":', detail,
-            ',"request_id":', quote(exchange.request_id), limited, "}\n",
+            ',"request_id":', quote(exchange.request_id), cache, limited, "}\n",
         )
     )  # fmt: skip
 

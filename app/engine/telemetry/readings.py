@@ -21,6 +21,7 @@ from app.domain.retry import Why
 if TYPE_CHECKING:
     from app.domain.backend import Backend
     from app.domain.metrics import Samples
+    from app.engine.caches import Usage
     from app.engine.dispatch import Dispatcher
 
 RETRIES = ("retried", *(why for why in get_args(Why) if why != "failure"), "hedged")
@@ -31,6 +32,7 @@ BREAKER = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
 
 _POOL = ("pool",)
 _BACKEND = ("pool", "backend")
+_STORE = ("store",)
 
 
 class Lag(Protocol):
@@ -38,6 +40,16 @@ class Lag(Protocol):
 
     seconds: float
     refused: int
+
+
+class Caches(Protocol):
+    """What the caches of groups know."""
+
+    def requests(self) -> Samples:
+        """By group and result, how many requests."""
+
+    def usages(self) -> Iterable[tuple[str, Usage]]:
+        """What is in each store, by its name."""
 
 
 def of_pools(dispatchers: Callable[[], Iterable[Dispatcher]]) -> tuple[Reading, ...]:
@@ -121,6 +133,32 @@ def of_backends(dispatchers: Callable[[], Iterable[Dispatcher]]) -> tuple[Readin
             "How often it was ejected, by reason.",
             (*_BACKEND, "reason"),
             lambda: [((of.pool, of.id, why), of.breaker.ejections.get(why, 0)) for of in backends() for why in REASONS],
+            "counter",
+        ),
+    )
+
+
+def of_caches(caches: Caches | None) -> tuple[Reading, ...]:
+    """The readings of caches and their stores; none where no group has one."""
+
+    def each(value: Callable[[Usage], float]) -> Callable[[], Samples]:
+        return lambda: [] if caches is None else [((name,), value(usage)) for name, usage in caches.usages()]
+
+    return (
+        Reading(
+            "l7lb_cache_requests_total",
+            "Requests at the cache of a group: hit, stale, validated, miss, collapsed, bypass.",
+            ("group", "result"),
+            lambda: [] if caches is None else caches.requests(),
+            "counter",
+        ),
+        Reading("l7lb_cache_bytes", "Bytes in a store.", _STORE, each(lambda usage: usage.size)),
+        Reading("l7lb_cache_responses", "Responses in a store.", _STORE, each(lambda usage: usage.responses)),
+        Reading(
+            "l7lb_cache_evicted_total",
+            "Responses that had to go for others.",
+            _STORE,
+            each(lambda usage: usage.evicted),
             "counter",
         ),
     )

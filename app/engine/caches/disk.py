@@ -1,0 +1,413 @@
+"""Stored responses on a local disk, for all workers of a machine: the one not used for the longest time goes first.
+
+    <directory>/index-<boot id>    what there is: app/engine/caches/disk_index.py
+    <directory>/incoming/<number>  what is being written, each locked by its writer
+    <directory>/objects/xx/<number>  what is stored: app/engine/caches/object_file.py
+
+Only the index says what is stored, so a kill at any moment leaves a response whole or not at all; what it leaves lying
+about is taken away by the next process that starts. After a reboot the index is made again from the heads of the files.
+What was purged just before a power loss may be there again then, so none of it is used before it has been validated,
+and its body is checked before the first byte of it is sent.
+Looking into the index is done at once; files are read and written, and the index changed, in a few threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from time import time
+from typing import TypeVar
+
+import lmdb
+from pydantic import Field, field_validator
+
+from app.domain.cache.stored import Stored, Unreadable, decoded
+from app.engine.caches.disk_index import Index, Record, ticks
+from app.engine.caches.object_file import FRONT, Damaged, Growing, Whole, abandoned
+from app.engine.caches.store import Lost, Purge, StoreOptions, Usage
+from settings.problems import Wrong
+from settings.units import Size
+
+THREADS = 4
+"""That read and write for one store."""
+BUFFER = 64 * 1024
+"""Bytes of a body that are written at once."""
+STEP = 2**20
+"""Bytes that are kept free at a time for a body whose length is not known; a 64th of all, where that is less."""
+BLOCK = 4096
+"""Bytes that files are rounded up to."""
+TOUCH = 10_000_000
+"""Microseconds in which a response is used for the first time, as far as the order of use is concerned."""
+ORDER = 1.0
+"""Seconds between two times that the order of use is written down."""
+
+T = TypeVar("T")
+_log = logging.getLogger("l7lb")
+
+
+class DiskStore:
+    """Responses under a directory.
+
+    Raises:
+        OSError, lmdb.Error: it cannot be used.
+    """
+
+    shared = True
+    """A purge by one is a purge for all."""
+
+    class Options(StoreOptions):
+        """Those of a store on disk."""
+
+        directory: str = Field(min_length=1)
+        """Where; a local disk, for this alone. It is made when it is not there."""
+        max_size: Size = 2**30
+        max_object: Size = 64 * 2**20
+
+        @field_validator("directory")
+        @classmethod
+        def _usable(cls, value: str) -> str:
+            path = Path(value).absolute()
+            while not path.exists() and path != path.parent:
+                path = path.parent
+            if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+                raise Wrong(f"{path} is no directory that can be written to", "write another, or let us write to it")
+            return value
+
+    def __init__(self, options: Options) -> None:
+        self.options: StoreOptions = options
+        self.usage = Usage()
+        self._directory = Path(options.directory)
+        for name in ("incoming", "objects"):
+            (self._directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._index = Index.open(self._directory, options.max_size)
+        self._threads = ThreadPoolExecutor(THREADS, "cache")
+        self._used: dict[bytes, Record] = {}
+        self._closing = False
+        self._count()
+
+    def peek(self, key: bytes) -> Sequence[DiskKept]:
+        """The variants of *key*."""
+        try:
+            found = self._index.find(key)
+        except lmdb.Error as error:
+            _log.warning("cache: %s: %s", self._directory, error)
+            return ()
+        now = ticks()
+        for record in found:
+            if now - record.used > TOUCH:
+                self._used[record.number] = record
+        return [DiskKept(self, record) for record in found]
+
+    async def find(self, key: bytes) -> Sequence[DiskKept]:
+        """The variants of *key*."""
+        return self.peek(key)
+
+    async def write(self, key: bytes, stored: Stored, length: int | None) -> DiskWriter | None:
+        """Begin to store a response."""
+        if length is not None and length > self.options.max_object:
+            return None
+        number, head = os.urandom(8), stored.encoded()
+        weight = _weight(key, head, length or 0)
+
+        def begin() -> Growing:
+            self._touch()
+            begun.append(self._index.purges())
+            self._evict(self._index.reserve(number, weight, self.options.max_size))
+            try:
+                return Growing(self._directory / "incoming" / number.hex(), key, head)
+            except OSError:
+                self._index.release(number)
+                raise
+
+        begun: list[int] = []
+        file = await self.attempt(begin, None)
+        return DiskWriter(self, file, number, key, stored, head, begun[0], length or 0) if file is not None else None
+
+    async def update(self, key: bytes, stored: Stored) -> bool:
+        """Replace the head of the response that has the same stamp."""
+        return await self.attempt(lambda: self._index.update(key, stored), False)
+
+    async def purge(self, purge: Purge, now: float) -> int:
+        """Forget, or make stale; also what other workers are writing."""
+
+        def work() -> int:
+            count = 0
+            for number in self._index.purge(purge, now):
+                count += 1
+                if number is not None:
+                    self.path(number).unlink(missing_ok=True)
+            return count
+
+        return await self.attempt(work, 0)
+
+    async def run(self) -> None:
+        """Look what was left by others, then write down what is used, and take away what is over."""
+        await self.attempt(self._look_through, None)
+        while True:
+            await asyncio.sleep(ORDER)
+            await self.attempt(self._touch, None)
+
+    def close(self) -> None:
+        """No more of it."""
+        self._closing = True
+        self._threads.shutdown()
+        self._index.close()
+
+    # For those that it gives...
+
+    def path(self, number: bytes) -> Path:
+        """Of the file of a response."""
+        name = number.hex()
+        return self._directory / "objects" / name[:2] / name
+
+    async def attempt(self, work: Callable[[], T], otherwise: T) -> T:
+        """What *work* returns, in a thread; *otherwise* when the disk does not let it."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._attempt, work, otherwise)
+
+    def _attempt(self, work: Callable[[], T], otherwise: T) -> T:
+        try:
+            return work()
+        except lmdb.MapFullError:
+            return otherwise
+        except (OSError, lmdb.Error) as error:
+            _log.warning("cache: %s: %s", self._directory, error)
+            return otherwise
+        finally:
+            self._count()
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Do *work* in a thread; nobody waits."""
+        with suppress(RuntimeError):  # closed: the next process takes away what is left
+            self._threads.submit(self._attempt, work, None)
+
+    def grow(self, number: bytes, size: int) -> None:
+        """Keep *size* more bytes free for what is being written. Raises lmdb.MapFullError."""
+        self._evict(self._index.reserve(number, size, self.options.max_size))
+
+    def put(self, file: Growing, record: Record, begun: int) -> bool:
+        """Store it, whole and all at once. Raises OSError, lmdb.Error."""
+        file.finish(self.path(record.number))
+        return self._commit(record, begun)
+
+    def _commit(self, record: Record, begun: int) -> bool:
+        outcome = self._index.commit(record, begun, self.options.max_size)
+        self._evict(outcome.evicted)
+        for number in outcome.replaced:
+            self.path(number).unlink(missing_ok=True)
+        return outcome.stored
+
+    def give_up(self, file: Growing, number: bytes) -> None:
+        """It will not be stored."""
+        with suppress(OSError):
+            file.path.unlink()
+        self._index.release(number)
+
+    def open(self, record: Record) -> Whole:
+        """Its file. Raises Lost; then it is forgotten."""
+        try:
+            file = Whole(self.path(record.number))
+            if file.key != record.key or file.size != record.size:
+                raise Damaged("another response")
+            if not record.checked:
+                file.check()
+                self._index.checked(record)
+        except (OSError, Damaged) as error:
+            self._index.drop(record)
+            with suppress(OSError):
+                self.path(record.number).unlink()
+            raise Lost(str(error)) from None
+        return file
+
+    def _evict(self, numbers: Sequence[bytes]) -> None:
+        self.usage.evicted += len(numbers)
+        for number in numbers:
+            self.path(number).unlink(missing_ok=True)
+
+    def _touch(self) -> None:
+        used, self._used = self._used, {}
+        if used:
+            self._index.touch(used.values(), ticks())
+
+    def _count(self) -> None:
+        with suppress(lmdb.Error):
+            self.usage.responses, self.usage.size = self._index.usage()
+
+    def _look_through(self) -> None:
+        """Take away what killed processes have left; after a reboot, take in what is whole."""
+        with (self._directory / "looking").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:  # another worker does
+                return
+            incoming = self._directory / "incoming"
+            for path in incoming.iterdir():
+                with abandoned(path) as is_left:
+                    if is_left:
+                        path.unlink(missing_ok=True)
+            for number in self._index.pending():
+                if not (incoming / number.hex()).exists() and not self.path(number).exists():
+                    self._index.release(number)
+            is_new = not self._index.looked_through
+            for path in (self._directory / "objects").glob("*/*"):
+                if self._closing:
+                    return
+                with suppress(ValueError):
+                    self._look_at(path, bytes.fromhex(path.name), is_new)
+            if is_new:
+                self._index.look_no_more()
+
+    def _look_at(self, path: Path, number: bytes, is_new: bool) -> None:
+        """Take in, or away, a file that is not in the index."""
+        with abandoned(path) as is_left:
+            if not is_left:
+                return
+            try:
+                file = Whole(path)
+                if self._index.has(number, file.key):
+                    return
+                if not is_new:
+                    raise Damaged("nobody's")
+                stored = decoded(file.head).purged(time())
+                weight = _weight(file.key, file.head, file.size)
+                record = Record(number, file.key, stored, file.size, weight, 0, checked=False)
+                is_stored = self._commit(record, self._index.purges())
+            except FileNotFoundError:  # evicted in this very moment
+                return
+            except (Damaged, Unreadable):
+                is_stored = False
+            if not is_stored:
+                path.unlink(missing_ok=True)
+                self._index.release(number)
+
+
+class DiskKept:
+    """A stored response on disk. Once it has been read from, it stays readable for whoever has it."""
+
+    __slots__ = ("_file", "_record", "_store", "size", "stored")
+
+    body = None
+
+    def __init__(self, store: DiskStore, record: Record) -> None:
+        self.stored = record.stored
+        self.size = record.size
+        self._store = store
+        self._record = record
+        self._file: Whole | None = None
+
+    async def read(self, offset: int, most: int) -> bytes:
+        """A part of the body."""
+        lost: bytes | Lost = Lost("the disk does not give it")
+        found = await self._store.attempt(lambda: self._read(offset, most), lost)
+        if isinstance(found, Lost):
+            raise found
+        return found
+
+    def _read(self, offset: int, most: int) -> bytes | Lost:
+        try:
+            if self._file is None:
+                self._file = self._store.open(self._record)
+            return self._file.read(offset, most)
+        except (Lost, Damaged) as error:
+            return Lost(str(error))
+
+
+class DiskWriter:
+    """A response on its way in."""
+
+    def __init__(
+        self,
+        store: DiskStore,
+        file: Growing,
+        number: bytes,
+        key: bytes,
+        stored: Stored,
+        head: bytes,
+        begun: int,
+        room: int,
+    ) -> None:
+        self._store = store
+        self._file = file
+        self._number = number
+        self._key = key
+        self._stored = stored
+        self._head = head
+        self._begun = begun
+        self._room = room
+        self._buffer = bytearray()
+        self._size = 0
+        self._is_sound = True
+        self._is_stored = False
+        self._is_open = True
+
+    async def write(self, piece: bytes) -> bool:
+        """Add to the body."""
+        size = self._size + len(piece)
+        if not self._is_sound or size > self._store.options.max_object:
+            return False
+        if len(self._buffer) + len(piece) < BUFFER and size <= self._room:
+            self._buffer += piece
+        else:
+            data = bytes(self._buffer) + piece
+            if not await self._store.attempt(lambda: self._flush(data), False):
+                self._is_sound = False
+                return False
+            self._buffer.clear()
+        self._size = size
+        return True
+
+    def _flush(self, data: bytes) -> bool:
+        """Write *data*; in a thread."""
+        if (lack := self._file.size + len(data) - self._room) > 0:
+            options = self._store.options
+            more = max(lack, min(STEP, options.max_size // 64, options.max_object - self._room))
+            self._store.grow(self._number, more)
+            self._room += more
+        self._file.append(data)
+        return True
+
+    async def read(self, offset: int, most: int) -> bytes:
+        """A part of what was written."""
+        written = self._size - len(self._buffer)
+        if offset >= written:
+            return bytes(self._buffer[offset - written : offset - written + most])
+        data = await self._store.attempt(lambda: self._file.read(offset, min(most, written - offset)), b"")
+        if not data:
+            raise Lost("the disk does not give it")
+        return data
+
+    async def commit(self) -> bool:
+        """Store it."""
+        if not self._is_sound:
+            return False
+        self._is_stored = await self._store.attempt(self._commit, False)
+        return self._is_stored
+
+    def _commit(self) -> bool:
+        if self._buffer:
+            self._flush(bytes(self._buffer))
+        weight = _weight(self._key, self._head, self._size)
+        record = Record(self._number, self._key, self._stored, self._size, weight, ticks())
+        return self._store.put(self._file, record, self._begun)
+
+    def close(self) -> None:
+        """Nobody reads from it any more."""
+        if self._is_open:
+            self._is_open = False
+            self._store.later(self._close)
+
+    def _close(self) -> None:
+        if not self._is_stored:
+            self._store.give_up(self._file, self._number)
+        self._file.close()
+
+
+def _weight(key: bytes, head: bytes, size: int) -> int:
+    """Bytes that a response takes: blocks of its file, and as much again of its key and head in the index."""
+    file = FRONT + len(key) + len(head) + size
+    return -(-file // BLOCK) * BLOCK + len(key) + len(head)
