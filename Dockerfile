@@ -4,14 +4,14 @@ ARG BASE_IMAGE=python:3.11-slim
 FROM ${BASE_IMAGE} AS packages
 COPY requirements.lock .
 RUN python3 -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.lock
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 
 # l7lb into it, as a wheel whose hot path is compiled; with COMPILE=0, or when no compiler can be had, it is pure Python.
 FROM packages AS l7lb
 ARG COMPILE=1
 COPY requirements-dev.lock .
 RUN python3 -m venv /build \
-    && /build/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements-dev.lock
+    && /build/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 RUN if [ "$COMPILE" = 1 ]; then \
         { apt-get update -qq && apt-get install -qq -y --no-install-recommends gcc libc6-dev python3-dev; } \
             || echo "no compiler can be had: going on with pure Python" >&2; \

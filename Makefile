@@ -1,6 +1,6 @@
 # Every target is one line that calls scripts/, where the work is.
 
-.PHONY: help install run test lint check compile test-compiled bench cache-tests clean lock up
+.PHONY: help install run test lint check compile test-compiled bench cache-tests compose-test clean lock up
 
 help:  ## What there is
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ bench: install  ## CPU a request beside nginx, HAProxy and a naive proxy (ARGS="
 
 cache-tests: install  ## The public suite of HTTP caches against l7lb; needs node and npm (ARGS="--id vary-match")
 	@.venv/bin/python -m scripts.cache_tests $(ARGS)
+
+compose-test:  ## Two balancers, Redis and backends in containers, by podman, and what may happen to them
+	@scripts/compose-test
 
 lock:  ## New pins in the lock files (ARGS=--upgrade)
 	@scripts/lock $(ARGS)

@@ -114,7 +114,7 @@ def test_every_make_target_is_one_line_that_calls_scripts() -> None:
     targets = re.findall(r"^([a-z-]+):(.*)\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     found = {name: recipe for name, _, recipe in targets}
     plain = {"help", "install", "run", "test", "lint", "check", "bench", "lock", "up", "clean"}
-    assert set(found) == plain | {"cache-tests", "compile", "test-compiled"}
+    assert set(found) == plain | {"cache-tests", "compile", "test-compiled", "compose-test"}
     for name, recipe in found.items():
         assert recipe.count("\n") == 1, name
         called = re.search(r"scripts/[\w./-]+|scripts\.\w+", recipe)
@@ -153,10 +153,25 @@ def test_the_container_gets_what_it_copies_and_no_more() -> None:
 
 
 def test_compose_starts_a_balancer_whose_settings_load() -> None:
-    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    everything = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    services = {name: service for name, service in everything.items() if "profiles" not in service}
     said = services.pop("balancer")["environment"]
     settings = load({name: value for name, value in said.items() if value is not None})
     backends = {spec.url.split("/")[2].split(":")[0] for pool in settings.pools.values() for spec in pool.backends}
     assert backends == set(services)
     assert len(backends) == 5
     assert settings.rate_limit.rate == (100, 60.0)
+
+
+def test_compose_starts_a_cluster_whose_settings_load() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    cluster = {name: service for name, service in services.items() if service.get("profiles") == ["cluster"]}
+    assert set(cluster) == {"balancer1", "balancer2", "backend", "redis"}
+    said = [cluster[name]["environment"] for name in ("balancer1", "balancer2")]
+    assert said[0] == said[1]
+    rate = re.sub(r"\$\{RATE:-(.+)\}", r"\1", said[0]["LB_RATE_LIMIT__RATE"])
+    settings = load({**{name: value for name, value in said[0].items() if value}, "LB_RATE_LIMIT__RATE": rate})
+    source = settings.pools["web"].source
+    assert settings.state.place == "redis://redis:6379/0"
+    assert source is not None
+    assert (source.kind, source.options["name"]) == ("dns", "backend.")

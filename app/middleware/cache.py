@@ -155,9 +155,10 @@ class Cache:
         body = kept.body
         if body is None:
             return None
-        exchange, stored, now = visit.exchange, kept.stored, self._clock()
+        exchange, stored = visit.exchange, kept.stored
+        age = stored.age_at(self._clock())
         status, fields, start, end = served(visit.lookup, stored, kept.size)
-        dressed(exchange, fields, stored, now, self._hit(visit, stored, now))
+        dressed(exchange, fields, age, self._hit(visit, stored.lifetime - age))
         if end - start != len(body):
             body = body[start:end]
         exchange.status = status
@@ -165,9 +166,8 @@ class Cache:
         exchange.bytes_out = len(body)
         return status, fields, body
 
-    def _hit(self, visit: Visit, stored: Stored, now: float) -> bytes:
-        """Count and note that a stored response is served; its Cache-Status."""
-        left = stored.lifetime - stored.age_at(now)
+    def _hit(self, visit: Visit, left: float) -> bytes:
+        """Count and note that a stored response is served, with *left* seconds to its being stale; its Cache-Status."""
         if visit.use.verdict is Verdict.STALE:
             kept = visit.kept
             assert kept is not None
@@ -212,9 +212,9 @@ class Cache:
             await self._fetched(visit, send, watched)
 
     async def _serve(self, visit: Visit, kept: Kept, stored: Stored, send: Send, watched: ClientConnection) -> None:
-        now = self._clock()
+        age = stored.age_at(self._clock())
         answer = served(visit.lookup, stored, kept.size)
-        fields = dressed(visit.exchange, answer.fields, stored, now, self._hit(visit, stored, now))
+        fields = dressed(visit.exchange, answer.fields, age, self._hit(visit, stored.lifetime - age))
         await send_kept(visit.exchange, kept, answer, fields, send, watched)
 
     async def _fetched(self, visit: Visit, send: Send, watched: ClientConnection) -> None:
@@ -286,7 +286,7 @@ class Cache:
         if stored_now is not None and not stored_now.partial and (collapsed or asks):
             size = length_of(fetch.fields)
             answer = served(lookup, stored_now, size if size is not None else -1)
-            fields = dressed(exchange, answer.fields, stored_now, self._clock(), said)
+            fields = dressed(exchange, answer.fields, stored_now.age_at(self._clock()), said)
         else:
             answer = Served(fetch.status, fetch.fields, 0, -1)
             fields = finished(exchange, list(fetch.fields), said)
@@ -305,7 +305,7 @@ class Cache:
     ) -> None:
         answer = served(visit.lookup, stored, kept.size)
         said = self._forwarded(visit, fetch, collapsed, detail)
-        fields = dressed(visit.exchange, answer.fields, stored, self._clock(), said)
+        fields = dressed(visit.exchange, answer.fields, stored.age_at(self._clock()), said)
         visit.exchange.error = None
         await send_kept(visit.exchange, kept, answer, fields, send, watched)
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.admin.cache import CachePurges
-from app.domain.cache.key import Query, key
+from app.domain.cache.key import Query, origin
 from app.engine.caches import Purge
 from app.engine.caches.purges import Done
 from app.engine.crew import Mate
@@ -27,7 +27,7 @@ class Keys:
         self._query = query
 
     def key_of(self, scheme: str, host: str, target: bytes) -> bytes:
-        return key(self._name, scheme, host, self._query.apply(target))
+        return origin(self._name, scheme, host) + self._query.apply(target)
 
 
 class Asked:

@@ -38,6 +38,8 @@ class Lookup:
 
         range, if_range, if_none_match, if_modified_since: values; b"" without any.
 
+        plain: it is a GET without any field that a cache reads.
+
         precise: only the backend can answer it: If-Match, If-Unmodified-Since, Upgrade.
 
         body: whether it has one.
@@ -45,12 +47,13 @@ class Lookup:
 
     __slots__ = (
         "authorization", "body", "cookie", "headers", "if_modified_since", "if_none_match", "if_range", "max_age",
-        "max_stale", "method", "min_fresh", "no_cache", "no_store", "only_if_cached", "precise", "range",
+        "max_stale", "method", "min_fresh", "no_cache", "no_store", "only_if_cached", "plain", "precise", "range",
     )  # fmt: skip
 
     def __init__(self, method: str, headers: Fields) -> None:
         self.method = method
         self.headers = headers
+        self.plain = method == "GET"
         self.no_cache = self.no_store = self.only_if_cached = False
         self.max_age = inf
         self.min_fresh = self.max_stale = 0.0
@@ -58,6 +61,7 @@ class Lookup:
         self.range = self.if_range = self.if_none_match = self.if_modified_since = b""
         for field in headers:
             if field[0] in READ:
+                self.plain = False
                 self._read([field for field in headers if field[0] in READ])
                 break
 

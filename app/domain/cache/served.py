@@ -35,7 +35,7 @@ class Served(NamedTuple):
 
 def served(lookup: Lookup, stored: Stored, size: int) -> Served:
     """What the client of *lookup* gets of *stored*, whose body has *size* bytes; -1 where that is not known yet."""
-    if not 200 <= stored.status < 300 or lookup.method not in ("GET", "HEAD"):
+    if lookup.plain or not 200 <= stored.status < 300 or lookup.method not in ("GET", "HEAD"):
         return _whole(lookup, stored, size)
     if not_modified(lookup, stored):
         return Served(304, [field for field in stored.fields if field[0] not in _NOT_IN_304], 0, 0)

@@ -12,7 +12,6 @@ from app.engine.caches.store import Kept, Lost
 from app.engine.relay import decorate
 
 if TYPE_CHECKING:
-    from app.domain.cache.stored import Stored
     from app.domain.exchange import Exchange
     from app.domain.headers import Fields
     from app.engine.asgi import ClientConnection, Send
@@ -25,9 +24,9 @@ class Cut(ProxyError):
     error_type = "http_response_incomplete"
 
 
-def dressed(exchange: Exchange, fields: Fields, stored: Stored, now: float, status: bytes) -> Fields:
+def dressed(exchange: Exchange, fields: Fields, age: float, status: bytes) -> Fields:
     """What a client gets for *fields*: with the age, Cache-Status (b"" for none) and what layers on the way add."""
-    fields.append((b"age", b"%d" % stored.age_at(now)))
+    fields.append((b"age", b"%d" % age))
     if status:
         fields.append((b"cache-status", status))
     decorate(exchange, fields)

@@ -2,7 +2,8 @@
 
 A private one is for the workers of one supervisor and is found by its pid and start time. Whoever uses a directory
 holds a shared lock on the file `in-use` in it until it ends, however it ends. So a private one in which nobody holds
-that lock is left over, and is removed by whoever makes the next one. No pid says that: it may be of another container.
+that lock is left over, and is removed by whoever makes the next one: unless its supervisor is alive, which may be about
+to start new workers for all that were killed. Its pid alone says nothing: it may be of another container.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from stat import S_ISDIR
 _IN_USE = "in-use"
 _PRIVATE = "supervisor-"
 _PLENTY = 4
+_UNKNOWN = "0"
 
 
 class Held:
@@ -67,7 +69,7 @@ def private(room: Path, supervisor: int) -> Held:
         raise PermissionError(f"{room} can be written to by others")
     held = Held(room / f"{_PRIVATE}{supervisor}-{_started(supervisor)}")
     for other in room.glob(f"{_PRIVATE}*"):
-        if other != held.path:
+        if other != held.path and not _supervised(other):
             _remove_unused(other)
     return held
 
@@ -102,7 +104,13 @@ def _started(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]  # proc(5): starttime, field 22
     except (OSError, IndexError):
-        return "0"
+        return _UNKNOWN
+
+
+def _supervised(path: Path) -> bool:
+    """Whether the supervisor that a private directory is named after runs here."""
+    pid, _, started = path.name.removeprefix(_PRIVATE).partition("-")
+    return started != _UNKNOWN and pid.isdecimal() and _started(int(pid)) == started
 
 
 def _remove_unused(path: Path) -> None:

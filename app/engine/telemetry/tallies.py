@@ -93,8 +93,8 @@ class Tallies:
         with suppress(BoardAway):
             await self._look()
         while True:
+            await asyncio.sleep(INTERVAL)  # first, so that nobody hears what we do not know yet: who is UP
             await self.tell()
-            await asyncio.sleep(INTERVAL)
 
     async def tell(self) -> None:
         """Write the tally of this process."""

@@ -25,12 +25,12 @@ def test_workers_of_one_supervisor_meet_and_others_do_not(tmp_path: Path) -> Non
 
 
 def test_what_is_left_over_is_removed_and_what_is_used_is_not(tmp_path: Path) -> None:
-    """However its last user ended; a lock that nobody holds says so, not a pid."""
+    """However its last user ended."""
     hold = f"""
 import os
 from pathlib import Path
 from app.engine.state.directory import private
-held = private(Path({str(tmp_path)!r}), 1)
+held = private(Path({str(tmp_path)!r}), os.getpid())
 os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", hold], cwd=ROOT, check=False)
@@ -42,6 +42,16 @@ os.kill(os.getpid(), 9)
     assert used.path.is_dir()
     used.release()
     mine.release()
+
+
+def test_what_a_supervisor_may_come_back_to_is_not_left_over(tmp_path: Path) -> None:
+    """All its workers were killed, and those that it starts in their place are not there yet."""
+    killed = private(tmp_path, os.getppid())
+    killed.release()
+
+    private(tmp_path, os.getpid()).release()
+
+    assert killed.path.is_dir()
 
 
 def test_what_is_being_made_is_let_be(tmp_path: Path) -> None:

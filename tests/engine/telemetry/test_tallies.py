@@ -114,8 +114,9 @@ async def test_the_dead_stay_counted_and_are_not_here() -> None:
     assert await watcher.scrape() == (60, 0)
 
 
-async def test_who_starts_folds_those_who_died_before() -> None:
+async def test_who_starts_folds_those_who_died_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that nothing piles up where nobody scrapes."""
+    monkeypatch.setattr(module, "INTERVAL", 0.01)
     board = Shared()
     for died in await crew_of(board, 5):
         died.work(2)
