@@ -36,6 +36,7 @@ from app.engine.telemetry.lines import LINES
 from app.engine.telemetry.tallies import Tallies
 from app.engine.topology import Topology
 from app.engine.transport.transport import UpstreamTransport
+from app.engine.tunnels import Tunnels
 from app.groups.gateway import Gateway
 from app.groups.mount import GroupMount
 from app.groups.stores import Stores
@@ -78,8 +79,9 @@ def create_app(settings: Settings) -> Planes:
     # The groups, and what they need
     copies = Copies()
     stores = Stores(settings.caches)
+    tunnels = Tunnels()
     lag = Lag(settings.edge.max_loop_lag) if settings.edge.max_loop_lag else None
-    ground = Ground(topology, client, state, copies, stores, lag, rng)
+    ground = Ground(topology, client, state, copies, stores, tunnels, lag, rng)
     now = build(settings, table, ground)
     gateway = Gateway(table, now.groups, settings.edge.encoded_slash)
 
@@ -172,6 +174,7 @@ def create_app(settings: Settings) -> Planes:
         access_log=access_log,
         copies=copies,
         stores=stores,
+        tunnels=tunnels,
         lag=lag,
         link=link,
         reload=reload,

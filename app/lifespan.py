@@ -33,6 +33,7 @@ from app.engine.telemetry.access_log import AccessLog
 from app.engine.telemetry.journal import Journal
 from app.engine.telemetry.tallies import Tallies
 from app.engine.topology import Topology
+from app.engine.tunnels import Tunnels
 from app.groups.stores import Stores
 from app.middleware.overload import Lag
 from app.planes import Planes
@@ -63,6 +64,7 @@ class Running:
     journal: Journal
     access_log: AccessLog | None
     copies: Copies
+    tunnels: Tunnels
     stores: Stores
     lag: Lag | None
     link: Link
@@ -131,6 +133,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         hung_up()
         if adopted is not None:
             adopted.release()
+        await running.tunnels.close()
         await running.jobs.stop()
         await running.copies.stop()
         await running.stores.stop()

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.engine.asgi import ASGIApp
 from app.engine.direct import Direct
+from app.engine.door import Door
 
 
 class Planes(Starlette):
@@ -50,7 +51,13 @@ class Planes(Starlette):
                 await self._data(scope, receive, send)
                 return
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1011, "reason": "not served"})
+            door = Door(scope, receive, send)
+            if not await door.opened():
+                return
+            if not scope["path"].startswith(self._below):
+                await self._data(door.scope, door.receive, door.send)
+            else:
+                await send({"type": "websocket.close"})
             return
         else:
             self.lifespan_receive = receive

@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from app.domain.client import TrustedProxies
-from app.domain.fields import FieldRules
+from app.domain.fields import FieldRules, trailer_names
 from app.domain.forwarded import ForwardedRule
 from app.domain.request_head import RequestHeadRule
 from app.domain.rewrite import Target
@@ -20,6 +20,7 @@ from app.engine.dispatch import Dispatcher
 from app.engine.forward import Forwarder
 from app.engine.relay import Relay
 from app.engine.state import Roomy
+from app.engine.switch import Switch
 from app.groups.group import build_group
 from app.middleware.client_address import ClientAddress
 from app.middleware.hsts import Hsts
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from app.engine.mirror import Copies
     from app.engine.state import RemoteState, State
     from app.engine.topology import Topology
+    from app.engine.tunnels import Tunnels
     from app.groups.stores import Stores
     from settings import Settings
     from settings.groups import GroupSettings
@@ -52,6 +54,7 @@ class Ground:
     state: State | RemoteState
     copies: Copies
     stores: Stores
+    tunnels: Tunnels
     lag: Lag | None
     rng: Random
 
@@ -110,6 +113,10 @@ def build(settings: Settings, table: RouteTable, ground: Ground, former: Snapsho
             target=Target.of(group),
             own_host=group.host_header == "backend",
             max_body=settings.edge.max_body,
+            trailers=trailer_names(group.request_trailers),
+            switch=Switch(
+                group.upgrade, tunnels=ground.tunnels, timeout=dispatchers[pool].pool.settings.timeouts.tunnel
+            ),
         )
 
     def group(name: str, wanted: GroupSettings) -> ASGIApp:

@@ -58,6 +58,15 @@ def _prefix(value: str) -> str:
     return value
 
 
+def _upgrade(value: str) -> str:
+    if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]+)?", value):
+        raise Wrong("not a protocol", 'write its name, such as "websocket", with or without "/" and a version')
+    if value.lower().partition("/")[0] in ("h2c", "h2", "http"):
+        fix = "leave it out: requests in it would pass by every rule"
+        raise Wrong("an upgrade to HTTP itself is never forwarded", fix)
+    return value
+
+
 class RedirectSettings(Frozen):
     """Answer with a redirect."""
 
@@ -150,6 +159,11 @@ class GroupSettings(Frozen):
     """Fields to change on the way to the backend."""
     response_headers: HeaderSettings = HeaderSettings()
     """Fields to change on the way to the client."""
+    upgrade: Listed[Annotated[str, AfterValidator(_upgrade)]] = ("websocket",)
+    """Protocols that a client may ask a backend for by `Upgrade`, whose bytes then pass unread; never h2c."""
+    request_trailers: Listed[Token] = ()
+    """Names of trailers of requests that go on to the backend. Many servers take them for fields of the head, so that
+    none does by itself."""
     limit: Name | None = None
     """Name of a limiter under `limits`."""
     max_in_flight_per_client: int = Field(default=0, ge=0)

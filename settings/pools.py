@@ -114,6 +114,9 @@ class TimeoutSettings(Frozen):
     """Between two pieces of the response."""
     write: Duration = Field(default_factory=lambda data: data["idle"])
     """How long the backend may read nothing of the request; `idle` when not given."""
+    tunnel: Duration = 3600.0
+    """How long an upgraded connection, such as a WebSocket, may be without a byte either way; 0 is for ever. What else
+    stands here holds up to its 101."""
     keep_alive: Duration = 4.0
     """How long an idle connection to a backend is kept; below the backend's own limit (uvicorn's is 5 s)."""
     header: Token | None = None

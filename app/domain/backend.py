@@ -47,7 +47,8 @@ class Backend:
 
         draining: finishes what it has, takes nothing new.
 
-        let_go: monotonic seconds, from when on it keeps no client either that a cookie keeps at it, while it drains.
+        let_go: monotonic seconds, from when on it keeps no client either that a cookie or a tunnel keeps at it, while
+            it drains or is leaving.
 
         leaving: its pool has it no more: it finishes what it has, and takes nothing new from anybody.
 

@@ -100,6 +100,18 @@ class ClientGone(ProxyError):
 # Our own side...
 
 
+class TunnelIdle(ProxyError):
+    """Nothing has come through a tunnel for too long, either way."""
+
+    error_type = "connection_read_timeout"
+
+
+class TunnelClosed(ProxyError):
+    """A tunnel was closed by us: we stop, or its backend is taken away."""
+
+    error_type = "connection_terminated"
+
+
 class NoRoute(ProxyError):
     """No group matches."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from app.domain.headers import HOP_BY_HOP, Field, Fields
+from app.domain.headers import HOP_BY_HOP, NEVER_TRAILERS, Field, Fields
 from settings.problems import Wrong
 
 if TYPE_CHECKING:
@@ -50,6 +50,15 @@ class FieldRules:
         kept = [field for field in fields if field[0] not in dropped]
         kept += self._added
         return kept
+
+
+def trailer_names(names: Iterable[str]) -> frozenset[bytes]:
+    """*names* in lower case. Raises Wrong for one that may never be in a trailer."""
+    keys = {name: field_name(name) for name in names}
+    for name, key in keys.items():
+        if key in NEVER_TRAILERS:
+            raise Wrong(f"{name} would be taken for a field of the head", "leave it out")
+    return frozenset(keys.values())
 
 
 def field_name(name: str) -> bytes:

@@ -28,6 +28,15 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110 section 7.6.1 and what older proxies left behind."""
 
+NEVER_TRAILERS = HOP_BY_HOP | {
+    b"host", b"content-length", b"content-encoding", b"content-type", b"content-range", b"content-location",
+    b"authorization", b"www-authenticate", b"authentication-info", b"proxy-authentication-info", b"cookie",
+    b"set-cookie", b"cache-control", b"expect", b"max-forwards", b"range", b"age", b"date", b"expires", b"location",
+    b"retry-after", b"vary", b"warning", b"via", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto",
+    b"x-forwarded-host", b"x-forwarded-port", b"x-real-ip",
+}  # fmt: skip
+"""What says how a message is framed, routed, modified, authenticated or understood: RFC 9110 section 6.5.1."""
+
 _RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"date"}
 _OWN_TOKENS = frozenset({b"close", b"keep-alive", b""})
 _NOTHING: frozenset[bytes] = frozenset()
@@ -43,6 +52,11 @@ def connection_listed(value: bytes) -> frozenset[bytes]:
 def listed(name: bytes, headers: Iterable[Field]) -> bytes:
     """All values of *name* as one list, as RFC 9110 section 5.3 joins them; b"" without any."""
     return b", ".join(value for field, value in headers if field == name)
+
+
+def takes_trailers(headers: Iterable[Field]) -> bool:
+    """Whether a request has `TE: trailers` (RFC 9110 section 10.1.4)."""
+    return b"trailers" in [part.strip().lower() for part in listed(b"te", headers).split(b",")]
 
 
 def response_head(headers: Fields) -> tuple[Fields, bool, bool, bool]:

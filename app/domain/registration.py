@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Self
 
 from settings.pools import BackendSettings
+
+_SPECS = ("spec", "instead_of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,29 @@ class Registration:
     instead_of: BackendSettings | None = None
     draining: bool = False
     let_go: float | None = None
+
+    def encoded(self) -> bytes:
+        """As JSON, which `decoded` reads again."""
+        specs = {name: getattr(self, name) for name in _SPECS}
+        said = {
+            "ttl": self.ttl,
+            "weight": self.weight,
+            "removed": self.removed,
+            "draining": self.draining,
+            "let_go": self.let_go,
+            **{name: spec and spec.model_dump(mode="json") for name, spec in specs.items()},
+        }
+        return json.dumps(said).encode()
+
+    @classmethod
+    def decoded(cls, note: bytes) -> Self | None:
+        """What was encoded; None where it cannot be read, being of another version."""
+        try:
+            said = json.loads(note)
+            specs = {name: said[name] and BackendSettings.model_validate(said[name]) for name in _SPECS}
+            return cls(**{**said, **specs})
+        except (ValueError, TypeError, KeyError):  # pydantic's is a ValueError
+            return None
 
     @property
     def empty(self) -> bool:

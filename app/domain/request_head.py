@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-from app.domain.headers import HOP_BY_HOP, Field, Fields, connection_listed
+from app.domain.headers import HOP_BY_HOP, Field, Fields, connection_listed, takes_trailers
 from app.domain.trace import accepted_request_id, new_ids, new_traceparent, valid_traceparent
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class RequestHeadRule:
         sent: list[Field] = []
         host = request_id = trace = connection = b""
         length = 0
+        trailers = False
         for field in headers:
             name = field[0]
             if name not in special:
@@ -73,6 +74,8 @@ class RequestHeadRule:
                 request_id = field[1]
             elif name == b"traceparent":
                 trace = field[1]
+            elif name == b"te":
+                trailers = trailers or takes_trailers((field,))
             else:
                 sent.append(field)
         if connection and (taken := connection_listed(connection)):
@@ -80,6 +83,8 @@ class RequestHeadRule:
         if length == CHUNKED:
             lines = [line for line in lines if not line.startswith(b"content-length:")]
             lines.append(b"transfer-encoding: chunked\r\n")
+        if trailers:
+            lines.append(b"te: trailers\r\nconnection: te\r\n")
         lines.append(self._forwarded.lines(exchange, sent))
         drawn = b""
         if self._request_id:

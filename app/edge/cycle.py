@@ -3,7 +3,7 @@
 The response, as a state machine:
 
     NEW --start--> HELD --first body--> BODY --last body--> complete
-                     (head and first body leave in one write)
+                     (head and first body leave in one write; the head alone, where no body comes until the next sweep)
 
 `gone` (the client closed, or was cut) ends it from any state: `send` is then silent and `receive` says
 `http.disconnect`, as ASGI 2.3 has it.
@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from app.domain.errors import BodyTimeout, InternalError, ProxyError
-from app.edge.wire import CHUNKED, CLOSE, CONTINUE, STATUS_LINES, block, refusal
+from app.edge.sweep import AT_ONCE, NEVER
+from app.edge.wire import CHUNKED, CLOSE, CONTINUE, STATUS_LINES, block, interim, refusal
 
 if TYPE_CHECKING:
+    from app.edge.head import Headers
     from app.edge.protocol import EdgeProtocol
 
 Message = MutableMapping[str, Any]
@@ -54,23 +56,38 @@ class Cycle:
         gone: the client cannot get any more of it.
 
         body_done: the request body has arrived to its end.
+
+        upgrade: the protocols that the client would rather speak, lower-cased; () for none.
+
+        expects: the client waits for 100 Continue with its body.
+
+        trailers: of the request, once its body is done; they are in the last message that has some of it.
     """
 
     concurrent = True
     __slots__ = (
-        "_chunks", "_connection", "_expects", "_framing", "_head", "_head_only", "_http11", "_left", "_more",
-        "_problem", "_size", "_stage", "_waiter", "_watcher", "body_done", "complete", "gone", "keep_alive",
-        "target", "task",
+        "_chunks", "_connection", "_framing", "_head", "_head_only", "_http11", "_left", "_more",
+        "_problem", "_size", "_stage", "_waiter", "_watcher", "body_done", "complete", "expects", "gone", "keep_alive",
+        "target", "task", "trailers", "upgrade",
     )  # fmt: skip
 
     def __init__(
-        self, connection: EdgeProtocol, target: bytes, head_only: bool, http11: bool, keep_alive: bool, expects: bool
+        self,
+        connection: EdgeProtocol,
+        target: bytes,
+        head_only: bool,
+        http11: bool,
+        keep_alive: bool,
+        expects: bool,
+        upgrade: tuple[bytes, ...],
     ) -> None:
         self._connection = connection
+        self.upgrade = upgrade
         self.target = target
         self._head_only = head_only
         self._http11 = http11
-        self._expects = expects
+        self.expects = expects
+        self.trailers: Headers | None = None
         self.keep_alive = keep_alive
         self.task: asyncio.Task[None] | None = None
         # the request
@@ -142,15 +159,17 @@ class Cycle:
                 self._size = 0
                 self._more = not self.body_done
                 connection.resume_reading()
+                if self.trailers and not self._more:
+                    return {"type": "http.request", "body": body, "more_body": False, "lb.trailers": self.trailers}
                 return {"type": "http.request", "body": body, "more_body": self._more}
             if self.body_done:
                 if self._more:
                     self._more = False
-                    return {"type": "http.request", "body": b"", "more_body": False}
+                    return {"type": "http.request", "body": b"", "more_body": False, "lb.trailers": self.trailers or ()}
             else:
-                if self._expects and self._stage == _NEW:
+                if self.expects and self._stage == _NEW:
                     connection.transport.write(CONTINUE)
-                self._expects = False
+                self.expects = False
                 connection.await_body()
             self._waiter = connection.loop.create_future()
             await self._waiter
@@ -167,11 +186,19 @@ class Cycle:
             return
         kind = message["type"]
         if kind == "http.response.body":
-            self._write(message.get("body", b""), message.get("more_body", False))
+            more = message.get("more_body", False)
+            trailers = message["lb.trailers"] if "lb.trailers" in message else ()  # noqa: SIM401  # a call
+            self._write(message.get("body", b""), more, trailers)
         elif kind == "http.response.start" and self._stage == _NEW:
             self._start(message["status"], message.get("headers", ()))
         else:
             raise RuntimeError(f"unexpected ASGI message {kind!r}")
+
+    def hint(self, status: int, fields: Headers) -> None:
+        """Send a 1xx response, where the client understands one, and takes it at once."""
+        connection = self._connection
+        if self._http11 and self._stage == _NEW and not self.gone and connection.drained is None:
+            connection.transport.write(interim(status, fields))
 
     def watch(self, gone: Callable[[], None] | None) -> None:
         """Call *gone* once, as soon as the client has gone before the response is complete: now, if it has already."""
@@ -179,6 +206,26 @@ class Cycle:
             gone()
         else:
             self._watcher = gone
+
+    async def switch(
+        self, fields: Headers, upgrade: bytes, heir: asyncio.BaseProtocol
+    ) -> tuple[asyncio.Transport, bytes, Callable[[Exception | None], None]] | None:
+        """Answer 101 with *fields*, and give the connection away to *heir*, which calls the last part at its end.
+
+        Returns None when the client has gone; else the transport, and what has come of the other protocol already.
+        """
+        connection = self._connection
+        while connection.drained is not None:
+            await connection.drained
+        if self.gone:
+            return None
+        assert self._stage == _NEW
+        lines = [b"HTTP/1.1 101 Switching Protocols", *map(b": ".join, connection.server_state.default_headers)]
+        lines += [b": ".join(field) for field in fields if field[0] not in _OURS]
+        lines += [b"connection: upgrade", b"upgrade: " + upgrade]
+        self.complete = True
+        self._watcher = None
+        return connection.transport, connection.switch(block(lines), heir), connection.connection_lost
 
     def abort(self) -> None:
         """Cut the connection: what the client has got can then not be taken for a whole response."""
@@ -194,6 +241,11 @@ class Cycle:
         connection.cut(reset=self._stage == _BODY and self._framing == _CLOSE_DELIMITED)
 
     # What the connection calls...
+
+    def flush(self) -> None:
+        """The first piece of the response lets itself be waited for: the client may know of the rest."""
+        if not self.gone:
+            self._connection.transport.write(self._flush())
 
     def feed(self, data: bytes) -> None:
         """A piece of the request body has come."""
@@ -278,13 +330,20 @@ class Cycle:
             lines.append(CLOSE)
         self._head = block(lines)
         self._stage = _HELD
+        if self.body_done:  # else the deadline is that of the body
+            connection.holding = self
+            connection.read_deadline = AT_ONCE
 
     def _flush(self) -> bytes:
+        connection = self._connection
+        if connection.holding is not None:
+            connection.holding = None
+            connection.read_deadline = NEVER
         head, self._head = self._head, b""
         self._stage = _BODY
         return head
 
-    def _write(self, body: bytes, more: bool) -> None:
+    def _write(self, body: bytes, more: bool, trailers: Iterable[tuple[bytes, bytes]]) -> None:
         if self._stage == _NEW or self.complete:
             raise RuntimeError("unexpected ASGI message 'http.response.body'")
         framing = self._framing
@@ -297,6 +356,8 @@ class Cycle:
         elif framing == _CHUNKED and (body or not more):
             prefix = b"%x\r\n" % len(body) if body else b""
             suffix = _CHUNK_END[bool(body), more]
+            if trailers:
+                suffix = suffix[:-2] + block([b": ".join(field) for field in trailers])
             if len(body) > COPY_BELOW:
                 prefix = self._flush() + prefix if self._stage == _HELD else prefix
                 self._connection.transport.writelines((prefix, body, suffix))

@@ -79,6 +79,15 @@ def framing_of(headers: Headers, http11: bool) -> Framing:
     return PLAIN
 
 
+def offered(upgrade: bytes) -> tuple[bytes, ...]:
+    """The protocols of `Framing.upgrade` that a backend could be asked for.
+
+    Never h2c: requests inside of it would pass by every rule; RFC 9110 section 7.8 lets us ignore the field.
+    """
+    names = (name.strip(b" \t") for name in upgrade.split(b","))
+    return tuple(name for name in names if name and name != b"h2c")
+
+
 def _check_codings(codings: bytes, http11: bool) -> None:
     if not http11:
         raise BadRequest("Transfer-Encoding with HTTP/1.0")

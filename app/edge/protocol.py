@@ -7,9 +7,12 @@ What is being read, as a state machine; the response has its own in `cycle`:
                           +----- refused ------+--> DEAF: what else comes is dropped
 
     MUTED  the parser, having seen `Upgrade`, takes the body for another protocol's; it is about to be told better
+    HELD   a request with `Upgrade` and without a body is being answered: what else comes is kept until it is known what
+           it is. A 101 gives the connection away with it (`switch`), any other answer makes requests of it, or nothing
 
     deadline    IDLE keep_alive (header_timeout for the first request), HEAD header_timeout, BODY body_timeout while the
-                app waits, DEAF the lingering close. None while an exchange runs whose request is complete.
+                app waits, DEAF the lingering close. None while an exchange runs whose request is complete, but for
+                the sweep that writes its response head (`holding`).
 
 Requests that come before the response is complete wait in order; a refusal waits behind them. The module is longer than
 most so that all transitions stand in one file.
@@ -28,11 +31,11 @@ import httptools
 from app.domain.errors import BadRequest, HeadTimeout, HeadTooLarge, MethodNotAllowed, NotSupported, ProxyError
 from app.domain.exchange import Exchange
 from app.edge.connection import Connection
-from app.edge.cycle import App, Cycle
-from app.edge.head import PLAIN, Framing, Headers, framing_of, split_target, with_host
+from app.edge.cycle import HIGH_WATER, App, Cycle
+from app.edge.head import PLAIN, Headers, framing_of, offered, split_target, with_host
 from app.edge.link import STATE_KEY, Passed, Turn
 from app.edge.sweep import NEVER
-from app.edge.wire import CLOSE_LINE, STATUS_LINES, refusal
+from app.edge.wire import CLOSE_LINE, STATUS_LINES, interim, refusal
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,7 +52,7 @@ CHUNK_OVERHEAD = 24
 STOPPING = 1.0
 """Seconds that a client has to finish its request head when we are about to stop."""
 
-_IDLE, _HEAD, _BODY, _DEAF, _MUTED = range(5)
+_IDLE, _HEAD, _BODY, _DEAF, _MUTED, _HELD = range(6)
 _NOBODYS = httptools.HttpRequestParser(object())
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r\n")
 
@@ -89,6 +92,8 @@ class EdgeProtocol(Connection):
         self._foreign = 0  # so many of which may be of what stood before it
         self._head_timed = True  # the first request's time runs from the connection
         self._muting = PLAIN
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         # the body being read
         self._reading: Cycle | None = None
         self._chunked = False
@@ -96,6 +101,7 @@ class EdgeProtocol(Connection):
         # the responses
         self._cycle: Turn | None = None
         self._queue: deque[tuple[Cycle, dict[str, Any]]] = deque()
+        self.holding: Cycle | None = None  # has a response head that is not written yet
         self._refused: Exchange | None = None
         self._unread = False  # the client may still be sending what nobody will read
         self._stopping = False
@@ -112,6 +118,9 @@ class EdgeProtocol(Connection):
             self._head_bytes += fed
         elif state == _BODY:
             self._padding += fed
+        elif state == _HELD:
+            self._hold(data)
+            return
         else:
             self._unread = True
             self.discard(fed)
@@ -119,7 +128,7 @@ class EdgeProtocol(Connection):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._not_upgraded(data[upgrade.args[0] :])
+            self._behind_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._malformed(error, data)
         state = self._state
@@ -157,8 +166,10 @@ class EdgeProtocol(Connection):
             self.close()
 
     def read_late(self) -> None:
-        """The head, the body or the next request did not come in time."""
-        if self._state == _HEAD:
+        """The head, the body or the next request did not come in time, or the first piece of a response."""
+        if self.holding is not None:
+            self.holding.flush()
+        elif self._state == _HEAD:
             self._refuse(HeadTimeout("the request head did not arrive in time"))
         elif self._state == _BODY:
             if self._reading is not None and self._reading.stalled():
@@ -186,7 +197,7 @@ class EdgeProtocol(Connection):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head, or of the trailers, which go no further."""
+        """A field of the head, or of the trailers."""
         self._headers.append((name.lower(), value.rstrip()))
 
     def on_headers_complete(self) -> None:
@@ -214,7 +225,14 @@ class EdgeProtocol(Connection):
                 if authority is not None:
                     headers = with_host(headers, authority)
                 url = path + b"?" + query if query else path
-            muted = framing.upgrade != b"" and self._ignore_upgrade(framing, http11)
+            upgrade: tuple[bytes, ...] = ()
+            muted = False
+            if framing.upgrade and parser.should_upgrade():
+                muted = framing.chunked or framing.length > 0
+                if muted:  # nobody needs that: it is a request like any other
+                    self._muting = framing
+                elif http11:
+                    upgrade = offered(framing.upgrade)
             limit = self._limit_concurrency
             if limit is not None and (len(self.server_state.connections) > limit or len(self.tasks) >= limit):
                 raise Overloaded("too many requests at once")
@@ -235,7 +253,7 @@ class EdgeProtocol(Connection):
             self._padding = 0
             self._headers = []  # the trailers' place: the scope's list is finished
         self._state = _MUTED if muted else _BODY
-        cycle = self._reading = Cycle(self, url, method == b"HEAD", http11, keep_alive, framing.expects)
+        cycle = self._reading = Cycle(self, url, method == b"HEAD", http11, keep_alive, framing.expects, upgrade)
         scope = self._scope(cycle, method, path, query, headers, http11)
         if self._cycle is None:
             self._begin(cycle, scope)
@@ -262,10 +280,12 @@ class EdgeProtocol(Connection):
         if self._state != _BODY or cycle is None:
             return
         self._reading = None
-        self._chunked = False
+        if self._chunked:
+            self._chunked = False
+            cycle.trailers = self._headers
         self.read_deadline = NEVER
         cycle.end()
-        self._state = _IDLE if cycle.keep_alive else _DEAF
+        self._state = _HELD if cycle.upgrade else _IDLE if cycle.keep_alive else _DEAF
 
     # What a driver calls...
 
@@ -285,12 +305,17 @@ class EdgeProtocol(Connection):
         self.transport.write(b"%b\r\n%b%b\r\n%b" % (STATUS_LINES[status], lines, close, body))
         self.completed(passage)
 
+    def hint(self, passage: Passed, status: int, fields: Headers) -> None:
+        """Write a 1xx response, where the client understands one."""
+        if passage.http11:
+            self.transport.write(interim(status, fields))
+
     def resume(self, passage: Passed, app: App) -> None:
         """Have *app* carry the rest of the exchange, by ASGI."""
         exchange = passage.exchange
         path, _, query = passage.target.partition(b"?")
         method = exchange.method.encode()
-        cycle = Cycle(self, passage.target, method == b"HEAD", passage.http11, passage.keep_alive, False)
+        cycle = Cycle(self, passage.target, method == b"HEAD", passage.http11, passage.keep_alive, False, ())
         cycle.end()
         scope = self._scope(cycle, method, path, query, passage.headers, passage.http11)
         scope["lb.exchange"] = exchange
@@ -320,12 +345,25 @@ class EdgeProtocol(Connection):
             self.resume_reading()
         elif self._refused is not None:
             self._answer(self._refused)
+        elif self._state == _HELD:
+            self._release()
         else:
             self.resume_reading()
             settings = self.settings
             timeout = settings.keep_alive if self._state == _IDLE else settings.header_timeout
             self.read_deadline = self.loop.time() + timeout
             self._head_timed = self._state == _HEAD
+
+    def switch(self, head: bytes, heir: asyncio.BaseProtocol) -> bytes:
+        """Write a 101 and give the connection away; what has come of the other protocol already."""
+        self.server_state.total_requests += 1
+        self.transport.write(head)
+        self.transport.set_protocol(heir)
+        super().resume_reading()
+        self._parser = _NOBODYS
+        data = b"".join(self._held)
+        self._held = []
+        return data
 
     # Inside...
 
@@ -360,6 +398,8 @@ class EdgeProtocol(Connection):
         """No response follows."""
         self._state = _DEAF
         self._reading = None
+        self._unread = self._unread or bool(self._held)
+        self._held = []
         self._queue.clear()
         if self.transport.is_closing():
             return
@@ -369,6 +409,7 @@ class EdgeProtocol(Connection):
             self.close()
 
     def _gone(self) -> None:
+        self.holding = None
         self._queue.clear()
         self._refused = None
         self._reading = None
@@ -402,20 +443,29 @@ class EdgeProtocol(Connection):
         elif self._padding > self._max_head:
             self._spoil(BadRequest("chunk extensions or trailers are too large"))
 
-    def _ignore_upgrade(self, framing: Framing, http11: bool) -> bool:
-        """Treat the request as if it had no Upgrade field, as RFC 9110 section 7.8 allows.
+    def _hold(self, data: bytes) -> None:
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > HIGH_WATER:
+            self.pause_reading()
 
-        Returns whether the parser must be brought back to the body. Raises NotSupported for WebSocket.
-        """
-        if not self._parser.should_upgrade():
-            return False
-        if http11 and b"websocket" in [protocol.strip() for protocol in framing.upgrade.split(b",")]:
-            raise NotSupported("WebSocket is not served")
-        self._muting = framing
-        return framing.chunked or framing.length > 0
+    def _release(self) -> None:
+        """There was no switch, and the connection goes on: what was held is requests."""
+        data = b"".join(self._held)
+        self._held = []
+        self._held_bytes = 0
+        self._state = _IDLE
+        self.resume_reading()
+        self.read_deadline = self.loop.time() + self.settings.keep_alive
+        if data:
+            self.data_received(data)
 
-    def _not_upgraded(self, rest: bytes) -> None:
-        """The parser has stopped behind a head with Upgrade: have it go on, with the body or the next request."""
+    def _behind_upgrade(self, rest: bytes) -> None:
+        """The parser has stopped behind a head with Upgrade: hold the rest, or go on with the body or next request."""
+        if self._state == _HELD:
+            if rest:
+                self._hold(rest)
+            return
         if self._state == _MUTED:
             framing = self._muting
             self._parser = httptools.HttpRequestParser(self)

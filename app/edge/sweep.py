@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 TICK = 0.05
 """Seconds. A deadline is kept at most this late."""
 NEVER = float("inf")
+AT_ONCE = 0.0
 
 
 class Timed(Protocol):

@@ -37,6 +37,11 @@ def block(lines: list[bytes]) -> bytes:
     return b"\r\n".join(lines)
 
 
+def interim(status: int, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A 1xx response. Raises ValueError as `block` does."""
+    return block([_status_line(status), *map(b": ".join, fields)])
+
+
 def refusal(error: ProxyError, defaults: Iterable[tuple[bytes, bytes]], *, head_only: bool) -> bytes:
     """The short answer to a request that the app does not see, or failed to answer; the connection closes after it."""
     status = error.status

@@ -17,9 +17,11 @@ class Body:
 
     Attributes:
         complete: all of it was taken from the client.
+
+        trailers: names of those that go on.
     """
 
-    __slots__ = ("_chunked", "_exchange", "_keep", "_kept", "_limit", "_receive", "complete")
+    __slots__ = ("_chunked", "_exchange", "_keep", "_kept", "_limit", "_receive", "complete", "trailers")
 
     def __init__(self, receive: Receive, exchange: Exchange, *, chunked: bool, limit: int, keep: int) -> None:
         self._receive = receive
@@ -28,6 +30,7 @@ class Body:
         self._limit = limit
         self._keep = keep
         self.complete = False
+        self.trailers: frozenset[bytes] = frozenset()
         self._kept: list[bytes] | None = []
 
     async def take(self) -> bytes:
@@ -52,7 +55,9 @@ class Body:
         if self._chunked:
             piece = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
             if self.complete:
-                piece += b"0\r\n\r\n"
+                fields = message.get("lb.trailers", ()) if self.trailers else ()
+                lines = [b"%b: %b\r\n" % field for field in fields if field[0] in self.trailers]
+                piece += b"0\r\n%b\r\n" % b"".join(lines)
         if self._kept is not None and piece:
             if self._kept and exchange.bytes_in > self._keep:
                 self._kept = None

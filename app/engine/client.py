@@ -6,7 +6,7 @@ they carry. These subclasses keep the type and hand the bytes over; URL and head
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from app.domain.attempt import Attempt
+    from app.domain.headers import Fields
+    from app.engine.asgi import ClientConnection
     from app.engine.body import Body
     from app.engine.transport.connection import Connection
     from app.engine.transport.connections import Connections
@@ -40,8 +42,17 @@ class UpstreamRequest(httpx.Request):
         replayable: the request may be sent again when a kept connection turns out to be closed.
 
         until: monotonic seconds at which the exchange has to be over.
+
+        upgrade: the protocol that it asks for; b"" for none.
+
+        expects: it asks whether the backend wants its body.
+
+        client: is told of 1xx responses.
     """
 
+    upgrade = b""
+    expects = False
+    client: ClientConnection | None = None
     body: Body | None = None
     replayable = False
     until = inf
@@ -56,6 +67,12 @@ class UpstreamRequest(httpx.Request):
         self.connections = connections
         self.wire = wire
         self.length = length
+
+    def hint(self, hints: Iterable[tuple[int, Fields]]) -> None:
+        """Hand on 1xx responses."""
+        if self.client is not None:
+            for status, fields in hints:
+                self.client.hint(status, fields)
 
     def fail(self, error: ProxyError) -> None:
         """End the attempt from outside, whatever it waits for."""

@@ -148,7 +148,21 @@ class Dispatcher:
         else:
             pool.observe(attempt, now, retry_after_of(fields) or 0.0)
         if self._learns:
-            self._learn(attempt, now)
+            self._learn(attempt, pool.in_flight + 1, now)
+        if self.waiting:
+            self._give_turn()
+
+    def settle(self, attempt: Attempt, now: float) -> None:
+        """Learn from an attempt that has its response and goes on for long: a tunnel. It is ended by `leave`."""
+        attempt.ended = now
+        self.pool.observe(attempt, now)
+        if self._learns:
+            self._learn(attempt, self.pool.in_flight, now)
+
+    def leave(self, attempt: Attempt) -> None:
+        """End an attempt that was settled: all that is left of it is its place."""
+        attempt.backend.in_flight -= 1
+        self.pool.in_flight -= 1
         if self.waiting:
             self._give_turn()
 
@@ -216,11 +230,12 @@ class Dispatcher:
     def delay(self, outbound: Outbound, now: float) -> float:
         """Seconds without an answer, after which a hedge may help; inf when it is not to be tried.
 
-        Nor is it where a cookie keeps the client: another backend does not know it, and would be given it for good.
+        Nor is it where a cookie keeps the client: another backend does not know it, and would be given it for good; nor
+        for a tunnel, which is more than its first answer.
         """
         if self._times is None or outbound.number > 1 or outbound.method not in ("GET", "HEAD") or outbound.length:
             return inf
-        if outbound.stuck is not None:
+        if outbound.stuck is not None or outbound.upgrade:
             return inf
         return max(self._min_delay, self._times.value(now))
 
@@ -284,14 +299,14 @@ class Dispatcher:
         if turn is not None and not turn.future.done():
             turn.future.set_result(None)
 
-    def _learn(self, attempt: Attempt, now: float) -> None:
+    def _learn(self, attempt: Attempt, flying: int, now: float) -> None:
         if attempt.error is not None or not attempt.first_byte or attempt.status in self.policy.statuses:
             return
         seconds = attempt.first_byte - attempt.started
         if self._times is not None:
             self._times.observe(seconds, now)
         if self._gradient is not None:
-            self._gradient.observe(seconds, self.pool.in_flight + 1, now)
+            self._gradient.observe(seconds, flying, now)
             self._adapt(self._gradient)
 
     def _adapt(self, gradient: Gradient) -> None:

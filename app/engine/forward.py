@@ -1,4 +1,7 @@
-"""The end of every group that forwards: one request to a pool, with as many attempts as it takes, and back."""
+"""The end of every group that forwards: one request to a pool, with as many attempts as it takes, and back.
+
+It is longer than most, for the loop and what its attempts begin and end with are one piece.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from app.engine.client import Client
     from app.engine.dispatch import Dispatcher
     from app.engine.relay import Relay
+    from app.engine.switch import Switch
     from app.engine.transport.connection import Connection
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
@@ -43,6 +47,10 @@ class Forwarder:
         own_host: the backend sees its own Host, not the client's.
 
         max_body: bytes; 0 is without limit.
+
+        switch: the upgrades that clients may ask for.
+
+        trailers: names of those of requests that go on, in lower case.
     """
 
     def __init__(
@@ -55,6 +63,8 @@ class Forwarder:
         target: Target | None = None,
         own_host: bool = False,
         max_body: int = 0,
+        switch: Switch,
+        trailers: frozenset[bytes] = frozenset(),
     ) -> None:
         pool = dispatcher.pool
         self.dispatcher = dispatcher
@@ -67,13 +77,20 @@ class Forwarder:
         self._target = target
         self._own_host = own_host
         self._max_body = max_body
+        self._switch = switch
+        self._trailers = trailers
         self._total = pool.timeouts.total or inf
         self._deadline = (pool.timeouts.header or "").lower().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request, as an ASGI app; raises as `prepare` and `carry` do."""
-        target = connection_of(scope, receive).target
-        outbound = self.prepare(scope["lb.exchange"], scope["headers"], target)
+        watched = connection_of(scope, receive)
+        outbound = self.prepare(scope["lb.exchange"], scope["headers"], watched.target)
+        if watched.upgrade:
+            self._switch.ask(outbound, watched)
+        elif outbound.length and watched.expects:
+            outbound.expects = True
+            outbound.lines += b"expect: 100-continue\r\n"
         await self.carry(outbound, scope, receive, send)
 
     def prepare(self, exchange: Exchange, headers: Fields, target: bytes) -> Outbound:
@@ -156,7 +173,10 @@ class Forwarder:
                 raise error
             if self.dispatcher.marks:
                 self.mark(outbound, response.connection)
-            await self.relay.send(scope["lb.exchange"], response, send)
+            if response.status_code == 101:
+                await self._tunnel(outbound, response, watched)
+            else:
+                await self.relay.send(scope["lb.exchange"], response, send, outbound.headers)
         except ProxyError as fault:
             error = fault
             raise
@@ -164,6 +184,22 @@ class Forwarder:
             watched.watch(None)
             self._finish(outbound, response, error)
             error = None  # it holds this frame
+
+    async def _tunnel(self, outbound: Outbound, response: UpstreamResponse, watched: ClientConnection) -> None:
+        """Carry what was switched to. The attempt is judged by its 101, and in flight until the end of it all."""
+        attempt = outbound.attempt
+        assert attempt is not None
+        watched.watch(None)
+        if outbound.error is not None:
+            raise outbound.error
+        self.dispatcher.settle(attempt, monotonic())
+        outbound.attempt = None
+        connection = response.connection
+        fields = self.relay.fields(outbound.exchange, connection)
+        try:
+            await self._switch.carry(outbound, watched, attempt.backend, connection, fields)
+        finally:
+            self.dispatcher.leave(attempt)
 
     async def _attempt(self, outbound: Outbound, receive: Receive, watched: ClientConnection) -> UpstreamResponse:
         """Make an attempt, unless one has begun already, up to the head of its response."""
@@ -174,11 +210,13 @@ class Forwarder:
             chunked = outbound.length == CHUNKED
             keep = self.dispatcher.policy.max_body
             body = outbound.body = Body(receive, outbound.exchange, chunked=chunked, limit=self._max_body, keep=keep)
+            body.trailers = self._trailers
             if watched.ready:  # a small body leaves with the head, in one write
                 await body.take()
             if body.complete and not watched.concurrent:
                 watched.watch(outbound.client_gone)
         request = self._request(outbound, attempt)
+        request.client = watched
         outbound.requests = (request,)
         if outbound.error is not None:  # the client went while there was nothing to be cut
             raise outbound.error
@@ -198,6 +236,8 @@ class Forwarder:
         request.body = None if body is None or body.complete else body
         request.replayable = request.body is None and outbound.method in IDEMPOTENT
         request.until = outbound.until
+        request.upgrade = outbound.upgrade
+        request.expects = outbound.expects
         return request
 
     def _after(self, outbound: Outbound, response: UpstreamResponse | None, error: ProxyError | None) -> float:

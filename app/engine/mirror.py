@@ -100,7 +100,7 @@ class Mirror:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Go on with the request, and have its copy made on the way."""
-        if self._rng.random() >= self._share:
+        if self._rng.random() >= self._share or connection_of(scope, receive).upgrade:  # a copy cannot be talked to
             await self.app(scope, receive, send)
             return
         length = length_of(scope["headers"])
@@ -194,6 +194,8 @@ class Copy:
 
     concurrent = True
     ready = True
+    upgrade: tuple[bytes, ...] = ()
+    expects = False
 
     def __init__(self, target: bytes, body: bytes) -> None:
         self.target = target
@@ -207,6 +209,9 @@ class Copy:
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(self, message: Message) -> None:
+        """Throw it away."""
+
+    def hint(self, status: int, fields: Fields) -> None:
         """Throw it away."""
 
     def watch(self, gone: Callable[[], None] | None) -> None:

@@ -41,6 +41,10 @@ class Outbound:
 
         deadline: name of the field that tells the backend how long it has; b"" for none.
 
+        upgrade: the protocol that it asks for, whose 101 makes a tunnel of it; b"" for none.
+
+        expects: the backend is asked whether it wants the body (Expect: 100-continue).
+
         body: None without one, and until the general path begins to read it.
 
         until: monotonic seconds at which the exchange has to be over.
@@ -53,8 +57,26 @@ class Outbound:
     """
 
     __slots__ = (
-        "_waiter", "attempt", "body", "deadline", "error", "exchange", "headers", "host", "key", "length", "lines",
-        "method", "number", "requests", "settled", "stuck", "target", "until",
+        "_waiter",
+        "attempt",
+        "body",
+        "deadline",
+        "error",
+        "exchange",
+        "expects",
+        "headers",
+        "host",
+        "key",
+        "length",
+        "lines",
+        "method",
+        "number",
+        "requests",
+        "settled",
+        "stuck",
+        "target",
+        "until",
+        "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +93,8 @@ class Outbound:
         self.stuck: Backend | None = None
         self.settled = False
         self.deadline = b""
+        self.upgrade = b""
+        self.expects = False
         self.body: Body | None = None
         self.until = inf
         self.number = 0

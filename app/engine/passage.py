@@ -34,6 +34,9 @@ class Edge(Protocol):
     def answer(self, passage: Passage, status: int, fields: Fields, body: bytes) -> None:
         """Write a whole response, and go on to the next request."""
 
+    def hint(self, passage: Passage, status: int, fields: Fields) -> None:
+        """Write a 1xx response, where the client understands one."""
+
     def resume(self, passage: Passage, app: ASGIApp) -> None:
         """Go on along the general path: run *app* for the rest of the exchange."""
 
@@ -117,6 +120,8 @@ class Passage:
         forwarder = self._forwarder
         error = connection.error
         if connection.head_done:
+            if connection.hints:
+                self._hint(connection)
             if (
                 connection.done
                 and connection.sized
@@ -132,10 +137,17 @@ class Passage:
             outbound.requests = (request,)
             response = UpstreamResponse(request, connection, connections)
             self.resume(partial(forwarder.carry, outbound, response=response))
+        elif error is None:
+            self._hint(connection)
+            connection.listener = self.progress
         elif isinstance(error, StaleConnection) and outbound.method in IDEMPOTENT:
             self.resume(partial(forwarder.carry, outbound))
         else:
             self.resume(partial(forwarder.carry, outbound, error=error))
+
+    def _hint(self, connection: Connection) -> None:
+        for status, fields in connection.take_hints():
+            self._edge.hint(self, status, fields)
 
     def _answer(self, outbound: Outbound, connection: Connection) -> None:
         now = monotonic()

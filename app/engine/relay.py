@@ -8,12 +8,12 @@ from email.utils import formatdate
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from app.domain.headers import Field, Fields
+from app.domain.headers import Field, Fields, takes_trailers
 
 if TYPE_CHECKING:
     from app.domain.exchange import Exchange
     from app.domain.fields import FieldRules
-    from app.engine.asgi import Scope, Send
+    from app.engine.asgi import Message, Scope, Send
     from app.engine.client import UpstreamResponse
     from app.engine.transport.connection import Connection
 
@@ -45,8 +45,8 @@ class Relay:
         self._via: Fields = [(b"via", b"1.1 " + via.encode())] if via else []
         self._fields = fields
 
-    async def send(self, exchange: Exchange, response: UpstreamResponse, send: Send) -> None:
-        """Hand the response on.
+    async def send(self, exchange: Exchange, response: UpstreamResponse, send: Send, asked: Fields) -> None:
+        """Hand the response on; its trailers, where the request *asked* for them.
 
         Raises:
             ProxyError: after the point of no return, when the response does not come to its end.
@@ -59,16 +59,22 @@ class Relay:
         if connection.done:
             piece = connection.take()
             exchange.bytes_out = len(piece)
+            message: Message = {"type": "http.response.body", "body": piece}
+            if connection.trailers:
+                _trail(message, connection.trailers, asked)
             response.release()
-            await send({"type": "http.response.body", "body": piece})
+            await send(message)
             return
         while piece := await connection.more(monotonic()):
             exchange.bytes_out += len(piece)
             if connection.finished:  # the last piece and the end leave together
                 break
             await send({"type": "http.response.body", "body": piece, "more_body": True})
+        message = {"type": "http.response.body", "body": piece}
+        if connection.trailers:
+            _trail(message, connection.trailers, asked)
         response.release()
-        await send({"type": "http.response.body", "body": piece})
+        await send(message)
 
     def fields(self, exchange: Exchange, connection: Connection) -> Fields:
         """What the client gets of the response head on *connection*, with what we add."""
@@ -93,6 +99,12 @@ async def respond(scope: Scope, send: Send, status: int, headers: Sequence[Field
         exchange.bytes_out = len(body)
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
+
+
+def _trail(message: Message, trailers: Sequence[Field], asked: Fields) -> None:
+    """Have the last message of a response carry its trailers, where the request takes them."""
+    if takes_trailers(asked):
+        message["lb.trailers"] = trailers
 
 
 def decorate(exchange: Exchange, fields: Fields) -> None:

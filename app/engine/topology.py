@@ -227,6 +227,7 @@ class Topology:
         until = self._clock() + PATIENCE
         for backend in left:
             self._held.pop(backend, None)
+            backend.let_go = until  # what has no end of its own, such as a WebSocket, is ended then
             if not backend.idle:
                 self._leaving[backend] = until
 

@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from app.domain.affinity import affinity_of
-from app.domain.fields import FieldRules
+from app.domain.fields import FieldRules, trailer_names
 from app.domain.location import Location
 from app.domain.rewrite import Target
 from app.domain.routing import Rule
@@ -118,5 +118,6 @@ def _parts(name: str, settings: GroupSettings) -> Iterable[tuple[tuple[str, ...]
     if (cache := settings.cache) is not None:
         yield ("cache",), lambda: bypasses(cache)
     yield ("response_headers",), lambda: FieldRules.of(settings.response_headers)
+    yield ("request_trailers",), lambda: trailer_names(settings.request_trailers)
     if (redirect := settings.redirect) is not None:
         yield (), lambda: Location.of(redirect)

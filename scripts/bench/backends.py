@@ -72,6 +72,12 @@ server {{
     return nginx_main(directory, "backend", http), (port,)
 
 
+def talking(directory: Path) -> Ready:
+    """Answers WebSocket messages; see talk.py."""
+    port = free_ports(1)[0]
+    return [sys.executable, "-m", "scripts.bench.talk", str(port)], (port,)
+
+
 def bulk(directory: Path) -> Ready:
     """Gives and takes large bodies; see bulk.py."""
     port = free_ports(1)[0]

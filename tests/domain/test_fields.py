@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.fields import FieldRules, field, field_name
+from app.domain.fields import FieldRules, field, field_name, trailer_names
 from settings.groups import HeaderSettings
 from settings.problems import Wrong
 
@@ -77,3 +77,15 @@ def test_whatever_is_accepted_stays_one_line(value: str) -> None:
 
     assert not set(sent) & {0, 10, 13}
     assert sent.decode("latin-1") == value.strip(" \t")
+
+
+def test_names_of_trailers() -> None:
+    """In lower case, as fields come."""
+    assert trailer_names(["X-Checksum", "x-b"]) == {b"x-checksum", b"x-b"}
+
+
+@pytest.mark.parametrize("name", ["Authorization", "Cookie", "X-Forwarded-For", "Content-Length", "Via", "a b"])
+def test_what_may_never_be_a_trailer(name: str) -> None:
+    """RFC 9110 section 6.5.1: what frames, routes, authenticates, or tells of the client."""
+    with pytest.raises(Wrong):
+        trailer_names([name])

@@ -3,7 +3,7 @@
 import pytest
 
 from app.domain.errors import ResponseInvalid
-from app.domain.headers import connection_listed, listed, response_head
+from app.domain.headers import Fields, connection_listed, listed, response_head, takes_trailers
 
 
 def test_hop_by_hop_fields_and_those_that_connection_names_stay_here() -> None:
@@ -74,3 +74,18 @@ def test_values_are_joined_as_a_list() -> None:
     headers = [(b"a", b"1"), (b"b", b"x"), (b"a", b"2")]
 
     assert (listed(b"a", headers), listed(b"c", headers)) == (b"1, 2", b"")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([], False),
+        ([(b"te", b"trailers")], True),
+        ([(b"te", b"gzip;q=0.5"), (b"te", b" Trailers ")], True),
+        ([(b"te", b"xtrailers, gzip")], False),
+        ([(b"x-te", b"trailers")], False),
+    ],
+)
+def test_who_takes_trailers(fields: Fields, expected: bool) -> None:
+    """RFC 9110 section 10.1.4."""
+    assert takes_trailers(fields) is expected

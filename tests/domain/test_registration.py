@@ -30,3 +30,23 @@ def test_so_does_a_removal() -> None:
 
     assert said.removes(SOURCE)
     assert not said.removes(OTHER)
+
+
+def test_it_is_written_and_read_again() -> None:
+    """All of it; what cannot be read is nothing."""
+    for said in (
+        Registration(),
+        Registration(spec=SOURCE, ttl=2.5, draining=True, let_go=1.5),
+        Registration(weight=3, removed=True, instead_of=OTHER),
+    ):
+        assert Registration.decoded(said.encoded()) == said
+    for note in (
+        b"",
+        b"[]",
+        b"{",
+        b"{}",
+        b'{"spec": {"url": "x"}, "instead_of": null}',
+        b'{"spec": 1, "instead_of": 1}',
+    ):
+        assert Registration.decoded(note) is None
+    assert Registration.decoded(Registration().encoded()[:-1] + b', "newer": 1}') is None

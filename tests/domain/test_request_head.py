@@ -53,7 +53,7 @@ def test_hop_by_hop_fields_stay_here() -> None:
             (b"connection", b"close, x-a"),
             (b"connection", b"x-b"),
             (b"keep-alive", b"1"),
-            (b"te", b"trailers"),
+            (b"te", b"gzip"),
             (b"upgrade", b"h2c"),
             (b"http2-settings", b"x"),
             (b"proxy-connection", b"x"),
@@ -66,6 +66,14 @@ def test_hop_by_hop_fields_stay_here() -> None:
     )
 
     assert head.lines == b"x-c: 1\r\n"
+
+
+@pytest.mark.parametrize("te", [b"trailers", b"gzip;q=1, Trailers"])
+def test_trailers_are_taken_where_the_client_takes_them(te: bytes) -> None:
+    """RFC 9110 section 10.1.4: our own field, whatever else the client's said; Connection cannot take it away."""
+    head, _ = build([(b"te", te), (b"connection", b"te, x-a"), (b"x-a", b"1")])
+
+    assert head.lines == b"te: trailers\r\nconnection: te\r\n"
 
 
 def test_connection_cannot_take_the_framing_with_it() -> None:

@@ -225,12 +225,3 @@ def test_an_upgrade_to_h2c_is_ignored(balancer: Balancer, backend: Backend) -> N
 
     assert (response.status, response.body) == (200, b"hello")
     assert lowered(backend.requests[0].fields) == [(b"host", b"lb.test")]
-
-
-def test_a_websocket_is_not_implemented_yet(balancer: Balancer, backend: Backend) -> None:
-    response = balancer.get(
-        "/", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-    )  # fmt: skip
-
-    assert (response.status, backend.requests) == (501, [])

@@ -16,6 +16,7 @@ from tests.support.control import OPEN, ask, seen
 from tests.support.raw import request
 from tests.support.server import Balancer
 from tests.support.steady import Steady
+from tests.support.talker import Talker, talking
 from tests.support.until import until
 from tests.support.workers import workers
 
@@ -217,3 +218,25 @@ def test_none_of_ten_thousand_fails_over_twenty_reloads(path: Path) -> None:
             steady.pass_by(100)
         assert steady.counts.total() >= 10_000
         assert set(steady.counts) == {200}, steady.counts
+
+
+def test_a_reload_does_not_cut_a_websocket(path: Path) -> None:
+    """Neither one whose backend stays, nor one whose backend is named no more."""
+    with (
+        Talker() as kept,
+        Talker() as left,
+        running(path, toml(kept.url, left.url), **BY_CALL) as (balancer, write),
+        talking(balancer) as one,
+        talking(balancer) as two,
+    ):
+        until(lambda: kept.sockets and left.sockets, "one at each")
+        write(toml(kept.url, strategy='"first"', more='[rate_limit]\nrate = "1000/s"\n'))
+        reloaded(balancer)
+        for ws in (one, two):
+            ws.send("still here")
+            assert ws.recv(timeout=15) == "still here"
+        pool = seen(balancer)
+        assert (pool["in_flight"], [backend["in_flight"] for backend in pool["leaving"]]) == (2, [1])
+        two.close()
+        one.close()
+        until(lambda: seen(balancer)["in_flight"] == 0, "their places to be given back")

@@ -21,7 +21,7 @@ from tests.support.steady import Steady
 from tests.support.until import until
 from tests.support.workers import workers
 
-TWO = ("--workers", "2")
+TWO = ("--workers", "2", "--timeout-worker-healthcheck", "60")  # a new one may take long where much else goes on
 ALLOWED = {**OPEN, "LB_ADMIN__ALLOW_BACKENDS": "127.0.0.0/8"}
 
 

@@ -47,7 +47,7 @@ class Transport(asyncio.Transport):
 
     def __init__(self, extra: dict[str, Any]) -> None:
         super().__init__(extra)
-        self.protocol: asyncio.Protocol | None = None
+        self.protocol: asyncio.BaseProtocol | None = None
         self.written: list[bytes] = []
         self.closed = self.aborted = self.paused = self.eof = False
         self.unsent = 0
@@ -96,6 +96,9 @@ class Transport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return self.unsent
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
 
 
 class App:

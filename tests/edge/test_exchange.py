@@ -633,3 +633,28 @@ async def test_a_server_whose_app_brought_no_link() -> None:
     edge.connect()
     assert edge.protocol.link is link
     assert link.settings.max_headers == 100
+
+
+async def test_a_head_whose_body_lets_itself_be_waited_for_is_sent_alone() -> None:
+    """At the next sweep, so that a body that follows at once still leaves in one write with it."""
+    gate = asyncio.Event()
+
+    async def late(app: Any, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await gate.wait()
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": False})
+
+    edge = Edge(late)
+    assert await edge.feed(GET) == b""
+    edge.loop.advance(0.05)
+    head = edge.take()
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert head.endswith(b"transfer-encoding: chunked\r\n\r\n")
+    edge.loop.advance(3600)
+    assert edge.take() == b""
+    assert not edge.transport.closed
+    gate.set()
+    assert await edge.settle() == b"9\r\ndata: 1\n\n\r\n0\r\n\r\n"
+    assert edge.transport.protocol is not None
+    edge.loop.advance(3600)  # idle again, it has a deadline again
+    assert edge.transport.closed

@@ -82,8 +82,6 @@ REFUSED = {
     "chunked twice": (POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     "TE with HTTP/1.0": (b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     # what the edge does not do
-    "WebSocket": (HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 501),
-    "WebSocket among others": (HOST + b"Connection: x, upgrade\r\nUpgrade: h2c, WebSocket\r\n\r\n", 501),
 }  # fmt: skip
 
 

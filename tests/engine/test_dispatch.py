@@ -547,3 +547,51 @@ async def test_a_pool_that_becomes_another_hands_on_what_goes_on() -> None:
     assert in_flight(heir.pool) == (1, *(int(backend is later.backend) for backend in heir.pool.backends))
     former.retries["retried"] += 1
     assert heir.retries["retried"] == 4
+
+
+@virtual
+async def test_a_tunnel_is_judged_by_its_first_answer() -> None:
+    """And keeps its place until its end, which is heard by who waits."""
+    dispatcher = made(1, max_in_flight=1, breaker={"consecutive": 1}, strategy="peak_ewma")
+    attempt = begun(dispatcher)
+    attempt.first_byte, attempt.status = now() + 0.01, 101
+    dispatcher.settle(attempt, now() + 0.01)
+    assert in_flight(dispatcher.pool) == (1, 1)
+    assert dispatcher.pool.backends[0].breaker.counts() == (1, 0, 0)
+    waiting = asyncio.ensure_future(dispatcher.enter(asking()))
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+
+    dispatcher.leave(attempt)
+
+    assert (await waiting).backend is attempt.backend
+    assert dispatcher.pool.backends[0].breaker.counts() == (1, 0, 0)
+
+
+@virtual
+async def test_a_tunnel_does_not_keep_a_breaker_half_open() -> None:
+    """The next one may find out, too, while it goes on."""
+    dispatcher = made(1, 1, breaker={"consecutive": 1, "ejection": "1s", "half_open": 1, "jitter": 0.0}, panic=0.0)
+    failing = begun(dispatcher)
+    dispatcher.finish(failing, ConnectionTerminated("reset"), now())
+    assert failing.backend not in dispatcher.pool.available
+    await asyncio.sleep(60)
+    tunnels = [begun(dispatcher) for _ in range(2)]
+    for attempt in tunnels:
+        attempt.first_byte, attempt.status = now() + 0.01, 101
+        dispatcher.settle(attempt, now())
+    assert all(backend.breaker.admits for backend in dispatcher.pool.backends)
+
+
+@virtual
+async def test_a_hedge_is_not_for_tunnels() -> None:
+    dispatcher = made(1, 1, hedge={"enabled": True, "min_delay": "1ms"})
+    for _ in range(100):
+        attempt = begun(dispatcher)
+        await asyncio.sleep(0.01)
+        end(dispatcher, attempt)
+    await asyncio.sleep(1)
+    plain, tunnel = asking(), asking()
+    tunnel.upgrade = b"websocket"
+    assert dispatcher.delay(plain, now()) < inf
+    assert dispatcher.delay(tunnel, now()) == inf

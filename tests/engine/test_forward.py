@@ -20,6 +20,8 @@ from app.engine.client import Client, UpstreamRequest, UpstreamResponse
 from app.engine.dispatch import Dispatcher
 from app.engine.forward import Forwarder
 from app.engine.relay import Relay
+from app.engine.switch import Switch
+from app.engine.tunnels import Tunnels
 from settings.telemetry import ForwardedSettings
 from tests.support.fleet import fleet, pool
 from tests.support.virtual import virtual
@@ -33,6 +35,7 @@ class Edge:
     target = b"/"
     concurrent = True
     ready = False
+    upgrade: tuple[bytes, ...] = ()
 
     def __init__(self) -> None:
         self.watcher: Callable[[], None] | None = None
@@ -88,7 +91,11 @@ class Exchanging:
         said = ForwardedSettings()
         head = RequestHeadRule(said, ForwardedRule(said, TrustedProxies(())), None, Random(7))
         self.forwarder = Forwarder(
-            self.dispatcher, client=cast(Client, self.upstream), head=head, relay=Relay("", None)
+            self.dispatcher,
+            client=cast(Client, self.upstream),
+            head=head,
+            relay=Relay("", None),
+            switch=Switch((), tunnels=Tunnels(), timeout=0.0),
         )
         self.exchange = Exchange(0.0, "127.0.0.1", "http", method, "lb.test", "/")
 

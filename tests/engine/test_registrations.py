@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from ipaddress import ip_network
 from typing import Any
@@ -150,8 +149,7 @@ async def test_after_a_start_who_has_a_ttl_is_believed_for_once(
 ) -> None:
     """All may have been away: nobody could have registered again."""
     monkeypatch.setattr(registrations, "TIDY", 0.02)
-    note = registrations._written(Registration(spec=NEW, ttl=0.2))
-    await board.write(BACKENDS, "a/new", json.dumps(note).encode())
+    await board.write(BACKENDS, "a/new", Registration(spec=NEW, ttl=0.2).encoded())
 
     async with Process(board) as process:
         assert "new" in process.backends
@@ -184,8 +182,8 @@ async def test_a_note_that_cannot_be_read_harms_nobody(board: MemoryBoard, caplo
     await board.write(BACKENDS, "a/odd", b"{")
     await board.write(BACKENDS, "a/odder", b'{"spec": {"url": "file:///"}}')
     await board.write(BACKENDS, "nowhere", b"[]")
-    await board.write(BACKENDS, "gone/new", json.dumps(registrations._written(Registration(spec=NEW))).encode())
-    await board.write(BACKENDS, "a/new", json.dumps(registrations._written(Registration(spec=NEW))).encode())
+    await board.write(BACKENDS, "gone/new", Registration(spec=NEW).encoded())
+    await board.write(BACKENDS, "a/new", Registration(spec=NEW).encoded())
 
     async with Process(board) as process:
         assert set(process.backends) == {"x:80", "y:80", "new"}

@@ -8,7 +8,7 @@ import pytest
 
 from app.domain.health import State
 from app.domain.membership import Change
-from app.engine.topology import Topology
+from app.engine.topology import PATIENCE, Topology
 from settings.root import Settings
 from tests.support.answers import answer
 from tests.support.clock import Clock
@@ -262,3 +262,16 @@ def test_ready_stays() -> None:
 def test_not_ready_without_settings() -> None:
     """Before the first `apply` there is nothing to serve."""
     assert Topology().ready(0.0) == (False, {})
+
+
+def test_who_is_leaving_lets_its_clients_go_in_the_end() -> None:
+    """What has no end of its own at it, such as a WebSocket, is ended then; unless it is named again."""
+    topology, clock = made(said(a={"backends": "http://x,http://y"}))
+    x, _ = topology.pools["a"].backends
+    x.in_flight = 1
+
+    topology.apply(said(a={"backends": "http://y"}))
+
+    assert (x.leaving, x.let_go) == (True, clock() + PATIENCE)
+    topology.apply(said(a={"backends": "http://x,http://y"}))
+    assert (x.leaving, x.draining) == (False, False)

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import socket
+import subprocess
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -18,15 +19,15 @@ from typing import Any
 import pytest
 
 from scripts.bench import __main__ as command_line
-from scripts.bench import backends, plot, pythons, report
+from scripts.bench import backends, plot, pythons, report, talk
 from scripts.bench.bulk import BLOCK, Backend, download, upload
 from scripts.bench.figures import Sample, quartiles, ratios, summary
 from scripts.bench.load import Load, command, reading
 from scripts.bench.peers import PEERS, ours
-from scripts.bench.processes import cpu_ns, free_ports, tree
+from scripts.bench.processes import cpu_ns, free_ports, tree, wait_for_port
 from scripts.bench.scenarios import SCENARIOS
 from scripts.bench.scenarios.rate import open_loop
-from scripts.bench.site import BODY, TARGET, Interpreter, Missing, Peer, Site, first_line
+from scripts.bench.site import BODY, ROOT, TARGET, Interpreter, Missing, Peer, Site, first_line
 from scripts.bench.stage import Asked, Stage, Unplayable
 
 memory = importlib.import_module("scripts.bench.scenarios.memory")
@@ -347,3 +348,30 @@ def test_cpu_time_grows_with_work() -> None:
         sum(range(100_000))
     assert cpu_ns(os.getpid()) > before > 0
     assert tree(os.getpid())[0] == os.getpid()
+
+
+@pytest.fixture
+def talking_port(tmp_path: Path) -> Iterator[int]:
+    """The backend of the WebSocket scenario, as a program."""
+    command, (port,) = backends.talking(tmp_path)
+    process = subprocess.Popen(command, cwd=ROOT)
+    wait_for_port(process, port)
+    yield port
+    process.terminate()
+    process.wait()
+
+
+def test_messages_are_answered_and_counted(talking_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds, p50, wrong = talk.talk(talking_port, "/", 100, 4)
+    assert (seconds > 0, p50 > 0, wrong) == (True, True, 0)
+
+    monkeypatch.setattr(talk, "ANSWER", b"\x82\x7d" + b"b" * talk.SIZE)
+    assert talk.talk(talking_port, "/", 100, 4)[2] == 100
+
+
+def test_the_backend_of_messages_answers_probes(talking_port: int) -> None:
+    connection = HTTPConnection("127.0.0.1", talking_port, timeout=10)
+    for _ in range(2):
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == b""
+    connection.close()

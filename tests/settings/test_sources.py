@@ -113,6 +113,8 @@ LISTS = {
     "LB_ADMIN__ALLOW_BACKENDS": "10.0.0.0/8,fd00::/8",
     "LB_GROUPS__G__HOST": "a.org,*.b.org",
     "LB_GROUPS__G__METHOD": "GET,POST",
+    "LB_GROUPS__G__UPGRADE": "websocket,foo/2",
+    "LB_GROUPS__G__REQUEST_TRAILERS": "x-checksum,x-b",
     "LB_GROUPS__G__CLIENT": "10.0.0.0/8,::1",
     "LB_GROUPS__G__FALLBACK": "q,r",
     "LB_GROUPS__G__SPLIT__KEY": "cookie:session,client",

@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         self.closed = True
         self._news.set()
-        return False
+        return self.backend.half_open
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
@@ -158,7 +158,7 @@ class Connection(asyncio.Protocol):
     async def send(self, data: bytes) -> None:
         """Send, and wait while the balancer does not read."""
         await self._writable.wait()
-        if self.closed or self.transport.is_closing():
+        if (self.closed and not self.backend.half_open) or self.transport.is_closing():
             raise Gone
         self.transport.write(data)
         self.sent += len(data)
@@ -294,6 +294,7 @@ class Backend:
         self.script = script(*steps) if steps else answers(reply(self.name.encode()))
         self.connections: list[Connection] = []
         self.trailers: list[bytes] = []
+        self.half_open = False  # whether the balancer's end of its sending is not the end of the connection
         self._scheme = "https" if tls else "http"
         self._server = in_loop(self._listen(port, tls))
         self.port: int = self._server.sockets[0].getsockname()[1]

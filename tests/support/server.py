@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from tests.support import tls
 from tests.support.backend import Backend
@@ -28,7 +28,13 @@ driver = "asgi"
 """How ordinary requests are carried; the end-to-end tests are run with each."""
 
 
-def pool(name: str, *backends: Backend, **settings: object) -> dict[str, str]:
+class Reachable(Protocol):
+    """A backend, whatever it speaks."""
+
+    url: str
+
+
+def pool(name: str, *backends: Reachable, **settings: object) -> dict[str, str]:
     """Settings of a pool as environment variables; without probes unless a `health__...` is given."""
     keys = {"backends": ",".join(b.url for b in backends), **settings}
     if not any(key.startswith("health") for key in settings):

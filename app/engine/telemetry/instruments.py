@@ -176,7 +176,8 @@ class Instruments:
             self.requests.add((group, method if method in METHODS else "other", _code(status)), number)
         took: dict[str, list[float]] = {}
         for exchange in batch:
-            took.setdefault(exchange.group, []).append(exchange.ended - exchange.started)
+            ended = exchange.ended if exchange.status != 101 else exchange.first_byte  # what follows is no response
+            took.setdefault(exchange.group, []).append(ended - exchange.started)
             if exchange.bytes_in:
                 self.bytes_in.add((exchange.group,), exchange.bytes_in)
             if exchange.bytes_out:

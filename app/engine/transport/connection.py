@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection to a backend: one exchange at a time, parsed as the bytes come.
 
     idle --start()--> waiting --head--> body --end--> idle (given back) | closed
+                             --101--> switched --hand_over()--> somebody else's       (after ask_switch() only)
       any byte while idle, a parse error, a deadline, fail(): closed
 
 It is long because the callbacks of asyncio and of the parser are one state machine, which has to be read in one piece.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, cast
 
@@ -27,7 +29,7 @@ from app.domain.errors import (
     StaleConnection,
     TotalTimeout,
 )
-from app.domain.headers import Fields, response_head
+from app.domain.headers import NEVER_TRAILERS, Field, Fields, listed, response_head
 
 if TYPE_CHECKING:
     from app.engine.transport.connections import Connections
@@ -50,7 +52,15 @@ class Connection:
 
         done: the response is complete.
 
+        upgrade: the protocol that was asked for; b"" for none.
+
+        switched: the response is the 101 that answers it; nothing more is read until `hand_over`.
+
         listener: called, instead of waking a coroutine, when the head or a piece has come, or the exchange has failed.
+
+        trailers: of the response.
+
+        hints: 1xx responses that nobody has taken yet.
 
         fresh: no exchange over it has ended yet.
 
@@ -60,10 +70,10 @@ class Connection:
     """
 
     __slots__ = (
-        "_chunks", "_drained", "_eof_ends", "_fed", "_head_only", "_headers", "_interim", "_owner", "_parser",
-        "_paused", "_received", "_size", "_until", "_waiter", "_writable", "dated", "deadline", "done", "error",
-        "fields", "fresh", "head_done", "idle_timeout", "listener", "loop", "reusable", "sized", "status",
-        "transport", "uploading", "write_timeout",
+        "_chunks", "_drained", "_eof_ends", "_fed", "_go_on", "_head_only", "_headers", "_interim", "_owner", "_parser",
+        "_paused", "_received", "_size", "_trailed", "_until", "_waiter", "_writable", "dated", "deadline", "done",
+        "error", "fields", "fresh", "head_done", "hints", "idle_timeout", "listener", "loop", "reusable", "sized",
+        "status", "switched", "trailers", "transport", "upgrade", "uploading", "write_timeout",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -91,8 +101,18 @@ class Connection:
         self._chunks: list[bytes] = []
         self._headers: Fields = []
         self._head_only = False
+        self.upgrade = b""
+        self.switched = False
+        self.trailers: tuple[Field, ...] = ()
+        self.hints: list[tuple[int, Fields]] = []
+        self._go_on: asyncio.Future[None] | None = None
 
     # One exchange...
+
+    def ask_switch(self, upgrade: bytes) -> None:
+        """The request that follows asks for another protocol; whatever comes of it, it is the last one here."""
+        self.upgrade = upgrade
+        self.reusable = False
 
     def start(self, wire: bytes, head_only: bool, deadline: float, until: float, uploading: bool) -> None:
         """Send a request: its head and as much of its body as is there.
@@ -109,6 +129,8 @@ class Connection:
             uploading: more of the body follows by `write`.
         """
         self._headers = []
+        self.trailers = ()
+        self._trailed = 0
         self._chunks = []
         self._size = 0
         self._fed = 0
@@ -122,14 +144,28 @@ class Connection:
         self.deadline = min(until, deadline)
         self.transport.write(wire)
 
-    async def responded(self) -> None:
-        """Wait for the response head. Raises a ProxyError when none comes."""
+    async def responded(self) -> bool:
+        """Wait for the response head. False when *hints* came before it. Raises a ProxyError when none comes."""
         if not self.head_done and self.error is None:
             self._waiter = self.loop.create_future()
             await self._waiter
         if not self.head_done:
-            assert self.error is not None
-            raise self.error
+            if self.error is not None:
+                raise self.error
+            return False
+        return True
+
+    def take_hints(self) -> list[tuple[int, Fields]]:
+        """The 1xx responses that have come: statuses and end-to-end fields."""
+        hints, self.hints = self.hints, []
+        return hints
+
+    async def wanted(self, seconds: float) -> None:
+        """Wait until the backend says Continue, for *seconds* at most."""
+        self._go_on = self.loop.create_future()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._go_on
 
     def take(self) -> bytes:
         """What has come of the body and was not taken yet; b"" is nothing."""
@@ -159,6 +195,17 @@ class Connection:
             await self._waiter
         self.deadline = self._until  # while the client takes this piece, the backend is not on the clock
         return self.take()
+
+    def hand_over(self, heir: asyncio.BaseProtocol) -> tuple[bytes, bool]:
+        """Give the transport away to *heir*, which has to pass `connection_lost` on.
+
+        Returns what has come of the other protocol already, and whether the backend takes more now.
+        """
+        self.transport.set_protocol(heir)
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+        return self.take(), self._writable
 
     async def write(self, piece: bytes, now: float) -> None:
         """Send a piece of the request body, and wait while the backend does not read."""
@@ -224,8 +271,11 @@ class Connection:
 
     def data_received(self, data: bytes) -> None:
         """Parse, wake whoever waits for the head or a piece, and pause when too much waits for the client."""
-        if self.done:  # nobody asked: the next client must never see this
-            self.close()
+        if self.done:
+            if self.switched:
+                self._chunks.append(data)
+            else:  # nobody asked: the next client must never see this
+                self.close()
             return
         self._received = True
         if not self.head_done:
@@ -233,6 +283,9 @@ class Connection:
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as fault:
+            if self.switched and isinstance(fault, httptools.HttpParserUpgrade):
+                self._hold(data[fault.args[0] :])
+                return
             cause = fault.__context__ if isinstance(fault, httptools.HttpParserCallbackError) else None
             self._spoil(cause if isinstance(cause, ProxyError) else ResponseInvalid(f"not a response: {fault}"))
             return
@@ -244,6 +297,17 @@ class Connection:
                 self.transport.pause_reading()
         elif self._fed > self._owner.max_header_bytes:
             self._spoil(ResponseHeadTooLarge("the response head is too large"))
+        elif self.hints:
+            self._wake()
+
+    def _hold(self, data: bytes) -> None:
+        """It speaks another protocol from here on: for whoever understands that."""
+        if data:
+            self._chunks.append(data)
+        if not self.transport.is_closing():
+            self._paused = True
+            self.transport.pause_reading()
+        self._wake()
 
     def _spoil(self, error: ProxyError) -> None:
         """What came cannot be trusted: the response fails; if it was whole already, only the connection goes."""
@@ -298,9 +362,20 @@ class Connection:
             self.reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head; a trailer is dropped, for ASGI over HTTP/1.1 cannot carry it."""
+        """A field of the head, or a trailer."""
         if not self.head_done:
             self._headers.append((name.lower(), value))
+        elif not self.done:
+            self._trail(name.lower(), value)
+
+    def _trail(self, name: bytes, value: bytes) -> None:
+        """Keep a trailer, if it may be one, and there are not too many; whether it goes on is for the relay to say."""
+        owner = self._owner
+        self._trailed += len(name) + len(value) + 4
+        if len(self.trailers) >= owner.max_headers or self._trailed > owner.max_header_bytes:
+            raise ResponseHeadTooLarge("the trailers of the response are too large")
+        if name not in NEVER_TRAILERS:
+            self.trailers = (*self.trailers, (name, value.rstrip()))
 
     def on_headers_complete(self) -> None:
         """Judge the head. Raises ResponseInvalid, which the parser carries to `data_received`."""
@@ -310,8 +385,15 @@ class Connection:
         headers = self._headers
         if status < 200:
             self._interim += 1
-            if status == 101 or self._interim > MAX_INTERIM:
-                raise ResponseInvalid("an unasked 101" if status == 101 else "too many interim responses")
+            if status == 101:
+                self._switch(headers)
+            elif self._interim > MAX_INTERIM:
+                raise ResponseInvalid("too many interim responses")
+            elif status != 100:
+                fields = response_head(headers)[0]
+                self.hints.append((status, [field for field in fields if field[0] != b"content-length"]))
+            elif self._go_on is not None and not self._go_on.done():
+                self._go_on.set_result(None)
             self._headers = []
             return
         owner = self._owner
@@ -329,6 +411,21 @@ class Connection:
             closing = any(b"close" in value.lower() for name, value in headers if name == b"connection")
             self.reusable = self.reusable and not closing and self._parser.get_http_version() == "1.1"
             self._parser = httptools.HttpResponseParser(self)  # the old one waits for a body that never comes
+
+    def _switch(self, headers: Fields) -> None:
+        """Take a 101 for the response, when it is what was asked for. Raises ResponseInvalid."""
+        if not self.upgrade or not self._parser.should_upgrade():
+            raise ResponseInvalid("an unasked 101")
+        if listed(b"upgrade", headers).strip().lower() != self.upgrade.lower():
+            raise ResponseInvalid("a 101 to another protocol than was asked for")
+        if len(headers) > self._owner.max_headers:
+            raise ResponseHeadTooLarge("the response head is too large")
+        fields, _, _, self.dated = response_head(headers)
+        self.fields = [field for field in fields if field[0] != b"content-length"]
+        self.status = 101
+        self.sized = False
+        self.deadline = inf  # it has its own, which whoever takes it over keeps
+        self.head_done = self.done = self.switched = True
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body; bytes that follow a response without one make the connection unfit."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from app.engine.transport.connection import Connection
     from settings.pools import PoolSettings
 
+PATIENCE = 1.0
+"""Seconds that a backend has to say that it wants a body, or not; after that it gets it (RFC 9110 section 10.1.1)."""
 TICK = 0.05
 """Seconds between two sweeps: how late a deadline may be noticed."""
 
@@ -89,11 +91,14 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
             body = request.body
             until = request.until
             deadline = attempt.started + connections.response_timeout if body is None else until
+            if request.upgrade:
+                connection.ask_switch(request.upgrade)
             connection.start(request.wire, request.method == "HEAD", deadline, until, body is not None)
             if body is not None:
                 request.upload = self._loop.create_task(_upload(request, connection, connections.response_timeout))
             try:
-                await connection.responded()
+                while not await connection.responded():
+                    request.hint(connection.take_hints())
             except StaleConnection:
                 request.connection = None
                 if not (request.replayable and attempt.reused):
@@ -105,6 +110,8 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
                 request.abandon()
                 raise
             else:
+                if connection.hints:
+                    request.hint(connection.take_hints())
                 return UpstreamResponse(request, connection, connections)
 
     async def aclose(self) -> None:
@@ -151,8 +158,12 @@ def _unwanted(task: asyncio.Task[Connection]) -> None:
 
 
 async def _upload(request: UpstreamRequest, connection: Connection, response_timeout: float) -> None:
-    """Send what follows of the request body; the response may come before its end."""
+    """Send what follows of the request body, once it is wanted; the response may come before its end."""
     assert request.body is not None
+    if request.expects:
+        await connection.wanted(PATIENCE)
+        if connection.head_done:  # it did not want it
+            return
     try:
         async for piece in request.body:
             await connection.write(piece, monotonic())

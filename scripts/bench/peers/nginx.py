@@ -7,7 +7,7 @@ from scripts.bench.processes import free_port
 from scripts.bench.site import Peer, Site, first_line
 
 
-def proxy(site: Site, name: str, access_log: str, more: str = "") -> Peer:
+def proxy(site: Site, name: str, access_log: str, more: str = "", upgrade: str = "") -> Peer:
     port = free_port()
     certificate = f"ssl_certificate {site.cert}; ssl_certificate_key {site.key};" if site.tls else ""
     http = f"""
@@ -17,7 +17,8 @@ server {{
     listen 127.0.0.1:{port}{" ssl" if site.tls else ""}; {certificate}
     client_max_body_size 0; {more}
     location / {{
-        proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection "";
+        proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection "{upgrade}";
+        proxy_set_header Upgrade "{"$http_upgrade" if upgrade else ""}";
         proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
     }}
 }}"""
@@ -38,3 +39,8 @@ def nginx_stream(site: Site) -> Peer:
     """Hands bodies on as they come, as l7lb does, and puts none of them in a file."""
     streaming = "proxy_request_buffering off; proxy_max_temp_file_size 0;"
     return proxy(site, "nginx-stream", f"{site.directory}/nginx-stream.access", streaming)
+
+
+def nginx_websocket(site: Site) -> Peer:
+    """Told to pass upgrades on, which it does not by itself."""
+    return proxy(site, "nginx", f"{site.directory}/nginx-websocket.access", upgrade="upgrade")

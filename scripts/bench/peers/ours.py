@@ -75,6 +75,11 @@ def full(site: Site, more: dict[str, str] | None = None, *flags: str, groups: in
     return dataclasses.replace(peer, target=f"/g{groups // 2:03}/item/1")
 
 
+def l7lb_bridge(site: Site) -> Peer:
+    """With another protocol class than ours in front, so that WebSockets are bridged."""
+    return full(site, {}, "--http", "h11")
+
+
 def with_groups(groups: int) -> Build:
     return lambda site: full(site, groups=groups)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from scripts.bench.backends import POST_BYTES, bulk, reading, thousand
+from scripts.bench.backends import POST_BYTES, bulk, reading, talking, thousand
 from scripts.bench.bulk import download, upload
 from scripts.bench.peers import PEERS
-from scripts.bench.peers.ours import with_backends, with_groups, with_workers
+from scripts.bench.peers.nginx import nginx_websocket
+from scripts.bench.peers.ours import l7lb_bridge, with_backends, with_groups, with_workers
 from scripts.bench.scenarios.loads import Requests
 from scripts.bench.scenarios.memory import memory
+from scripts.bench.scenarios.messages import messages
 from scripts.bench.scenarios.rate import rate
 from scripts.bench.scenarios.scenario import Scenario
 from scripts.bench.scenarios.scrape import scrape, scraped
@@ -31,6 +33,13 @@ SCRAPED_ROWS = {"l7lb 1 worker": scraped(1), "l7lb 8 workers": scraped(8)}
 TAKING_ROWS = {f"l7lb {kind}": taking(kind) for kind in KINDS}
 WORKER_ROWS = {"l7lb 1 worker": with_workers(1), "l7lb 2 workers": with_workers(2)}
 
+MESSAGE_ROWS = {
+    "nginx": nginx_websocket,
+    "haproxy": PEERS["haproxy"],
+    "l7lb": PEERS["l7lb"],
+    "l7lb-bridge": l7lb_bridge,
+}
+
 SCENARIOS: dict[str, Scenario] = {
     "get": Scenario("small GET, connections kept", Requests(), EVERY),
     "tls": Scenario("small GET over TLS, connections kept", Requests(tls=True), LIKE_OURS),
@@ -46,5 +55,6 @@ SCENARIOS: dict[str, Scenario] = {
     "rate": Scenario("small GET at 60 % of what saturates l7lb, open loop", rate, LIKE_OURS),
     "scrape": Scenario("l7lb: a scrape of one worker that answers for eight", scrape, SCRAPED_ROWS, own_rows=True),
     "takes": Scenario("l7lb: one decision of a rate limit, by kind of state", takes, TAKING_ROWS, own_rows=True),
+    "websocket": Scenario("WebSocket messages of 125 bytes, answered", messages, MESSAGE_ROWS, talking, own_rows=True),
     "idle": Scenario("memory: 5000 idle connections, and 100 000 requests", memory, LIKE_OURS),
 }

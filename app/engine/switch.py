@@ -1,0 +1,67 @@
+"""From a request to another protocol: what the clients of a group may ask for, and who carries it behind the 101."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import inf
+from typing import TYPE_CHECKING, cast
+
+from app.engine.bridge import Bridge
+from app.engine.door import Door
+from app.engine.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from app.domain.backend import Backend
+    from app.domain.headers import Fields
+    from app.engine.asgi import ClientConnection, Switchable
+    from app.engine.outbound import Outbound
+    from app.engine.transport.connection import Connection
+    from app.engine.tunnels import Tunnels
+
+
+class Switch:
+    """The upgrades of one group to one pool.
+
+    Args:
+        upgrades: protocols that a client may ask for, as backends get them; the case does not matter.
+
+        tunnels: where what comes of it is kept.
+
+        timeout: seconds that it may be idle; 0 is for ever.
+    """
+
+    def __init__(self, upgrades: Iterable[str], *, tunnels: Tunnels, timeout: float) -> None:
+        self._upgrades = {name.lower().encode(): name.encode() for name in upgrades}
+        self._tunnels = tunnels
+        self._timeout = timeout or inf
+
+    def ask(self, outbound: Outbound, client: ClientConnection) -> None:
+        """Ask for the first protocol of the client's that is allowed; for none where there is none.
+
+        What follows the request is of that protocol then, or nothing: it never becomes another request.
+        """
+        for name in client.upgrade:
+            if name in self._upgrades:
+                outbound.upgrade = self._upgrades[name]
+                outbound.lines += b"connection: upgrade\r\nupgrade: %b\r\n" % outbound.upgrade
+                cast("Switchable", client).keep_alive = False
+                return
+
+    async def carry(
+        self, outbound: Outbound, client: ClientConnection, backend: Backend, connection: Connection, fields: Fields
+    ) -> None:
+        """Carry what *backend* has switched to on *connection*, to its end; the client's 101 has *fields*.
+
+        Raises:
+            ProxyError: the client was not told anything.
+        """
+        exchange = outbound.exchange
+        if isinstance(client, Door):
+            bridge = Bridge(exchange, backend, self._timeout)
+            with self._tunnels.keeping(bridge):
+                await bridge.run(client, connection, fields)
+        else:
+            websocket = outbound.upgrade.lower() == b"websocket"
+            tunnel = Tunnel(exchange, backend, self._timeout, websocket=websocket)
+            with self._tunnels.keeping(tunnel):
+                await tunnel.run(cast("Switchable", client), connection, fields)
