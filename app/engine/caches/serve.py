@@ -14,7 +14,7 @@ from app.engine.relay import decorate
 if TYPE_CHECKING:
     from app.domain.exchange import Exchange
     from app.domain.headers import Fields
-    from app.engine.asgi import ClientConnection, Send
+    from app.engine.asgi import ClientConnection, Message, Send
     from app.engine.caches.fetch import Reader
 
 
@@ -86,12 +86,19 @@ async def send_read(exchange: Exchange, reader: Reader, answer: Served, fields: 
             left -= len(piece)
         exchange.bytes_out += len(piece)
         if reader.last or (left == 0 and answer.end >= 0):
-            await send({"type": "http.response.body", "body": piece})
+            await send(_final(piece, reader))
             return
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     if left > 0 and answer.end >= 0:
         raise Cut("the response is shorter than it said")
-    await send({"type": "http.response.body", "body": b""})
+    await send(_final(b"", reader))
+
+
+def _final(piece: bytes, reader: Reader) -> Message:
+    message: Message = {"type": "http.response.body", "body": piece}
+    if trailers := reader.trailers:
+        message["lb.trailers"] = trailers
+    return message
 
 
 async def _next(kept: Kept, at: int, end: int) -> bytes:

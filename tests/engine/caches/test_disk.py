@@ -310,6 +310,23 @@ async def test_a_file_that_is_gone_is_a_lost_response(make: Make, path: Path) ->
     assert store.usage.responses == 0
 
 
+async def test_small_bodies_that_were_used_last_are_in_memory_and_are_no_older_than_the_index(make: Make) -> None:
+    store, other = await make(memory=100_000), await make()
+    for number in range(5):
+        await put(store, b"api /%d" % number, b"%d" % number * 30_000)
+        assert store.peek(b"api /%d" % number)[0].body is None
+        await get(store, b"api /%d" % number)
+    assert [store.peek(b"api /%d" % number)[0].body is not None for number in range(5)] == [False] * 2 + [True] * 3
+    assert await get(store, b"api /4") == b"4" * 30_000
+    assert await put(other, b"api /4", b"new")
+    assert await get(store, b"api /4") == b"new"
+    await other.purge(Purge("key", b"api /4"), 0.0)
+    assert store.peek(b"api /4") == []
+    await put(store, KEY, b"x" * 70_000)
+    await get(store, KEY)
+    assert store.peek(KEY)[0].body is None
+
+
 async def test_a_full_disk_stores_nothing_and_harms_nobody(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await make()
     writer = await store.write(KEY, head(), None)
