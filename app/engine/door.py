@@ -10,7 +10,6 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from websockets.frames import CloseCode
 from websockets.utils import accept_key, generate_key
 
 from app.domain.errors import ClientGone, ResponseInvalid
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
     from app.domain.headers import Fields
     from app.engine.asgi import Message, Receive, Scope, Send
+
+POLICY_VIOLATION = 1008
 
 _OWN = frozenset(
     (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions", b"sec-websocket-protocol",
@@ -80,7 +81,7 @@ class Door(PlainConnection):
                     status = status // 100 * 100
                 await self._tell({**message, "type": "websocket.http.response.start", "status": status})
             else:
-                await self._tell({"type": "websocket.close", "code": CloseCode.POLICY_VIOLATION})
+                await self._tell({"type": "websocket.close", "code": POLICY_VIOLATION})
         elif self._denies:
             await self._tell({**message, "type": "websocket.http.response.body"})
 
