@@ -35,6 +35,7 @@ from app.engine.telemetry.tallies import Tallies
 from app.engine.topology import Topology
 from app.engine.transport.transport import UpstreamTransport
 from app.engine.tunnels import Tunnels
+from app.groups.authorities import Authorities
 from app.groups.gateway import Gateway
 from app.groups.mount import GroupMount
 from app.lifespan import Running, lifespan
@@ -76,8 +77,9 @@ def create_app(settings: Settings) -> Planes:
     # The groups, and what they need
     copies = Copies()
     tunnels = Tunnels()
+    authorities = Authorities()
     lag = Lag(settings.edge.max_loop_lag) if settings.edge.max_loop_lag else None
-    ground = Ground(topology, client, state, copies, tunnels, lag, rng)
+    ground = Ground(topology, client, state, copies, tunnels, authorities, lag, rng)
     now = build(settings, table, ground)
     gateway = Gateway(table, now.groups, settings.edge.encoded_slash)
 
@@ -168,6 +170,7 @@ def create_app(settings: Settings) -> Planes:
         access_log=access_log,
         copies=copies,
         tunnels=tunnels,
+        authorities=authorities,
         lag=lag,
         link=link,
         reload=reload,

@@ -33,6 +33,7 @@ from app.engine.telemetry.journal import Journal
 from app.engine.telemetry.tallies import Tallies
 from app.engine.topology import Topology
 from app.engine.tunnels import Tunnels
+from app.groups.authorities import Authorities
 from app.middleware.overload import Lag
 from app.planes import Planes
 from settings import Settings
@@ -63,6 +64,7 @@ class Running:
     access_log: AccessLog | None
     copies: Copies
     tunnels: Tunnels
+    authorities: Authorities
     lag: Lag | None
     link: Link
     reload: Reload[Any]
@@ -129,6 +131,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         await running.tunnels.close()
         await running.jobs.stop()
         await running.copies.stop()
+        await running.authorities.stop()
         await running.client.aclose()
         running.journal.close()
         await running.tallies.tell()  # the last of it

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.domain.exchange import Exchange
+from app.engine.asgi import Waits
 from app.engine.forward import Forwarder
 from app.engine.passage import Edge, Passage, raising
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from app.engine.asgi import ASGIApp
 
 Enter = Callable[[Exchange, "Fields"], None]
-"""What a layer does on the way in. Raises ProxyError."""
+"""What a layer does on the way in. Raises ProxyError, or Waits when it has to wait for something this time."""
 Find = Callable[[str, bytes, str, "Fields", bytes, str], str]
 """Host, raw path, method, fields, query, client: the name of the group. Raises ProxyError."""
 
@@ -121,6 +122,8 @@ class Direct:
             for enter in lane.layers:
                 enter(exchange, headers)
             passage.start(lane.forwarder, lane.forwarder.prepare(exchange, headers, target))
+        except Waits as waits:
+            passage.resume(waits.layer)
         except Exception as error:  # whatever it is, rescue knows what to make of it
             passage.resume(raising(error))
         return True
