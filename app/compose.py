@@ -37,6 +37,7 @@ from app.engine.telemetry.tallies import Tallies
 from app.engine.topology import Topology
 from app.engine.transport.transport import UpstreamTransport
 from app.engine.tunnels import Tunnels
+from app.groups.authorities import Authorities
 from app.groups.gateway import Gateway
 from app.groups.mount import GroupMount
 from app.groups.stores import Stores
@@ -80,8 +81,9 @@ def create_app(settings: Settings) -> Planes:
     copies = Copies()
     tunnels = Tunnels()
     stores = Stores(settings.caches)
+    authorities = Authorities()
     lag = Lag(settings.edge.max_loop_lag) if settings.edge.max_loop_lag else None
-    ground = Ground(topology, client, state, copies, tunnels, stores, lag, rng)
+    ground = Ground(topology, client, state, copies, tunnels, stores, authorities, lag, rng)
     now = build(settings, table, ground)
     gateway = Gateway(table, now.groups, settings.edge.encoded_slash)
 
@@ -175,6 +177,7 @@ def create_app(settings: Settings) -> Planes:
         copies=copies,
         tunnels=tunnels,
         stores=stores,
+        authorities=authorities,
         lag=lag,
         link=link,
         reload=reload,

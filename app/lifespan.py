@@ -34,6 +34,7 @@ from app.engine.telemetry.journal import Journal
 from app.engine.telemetry.tallies import Tallies
 from app.engine.topology import Topology
 from app.engine.tunnels import Tunnels
+from app.groups.authorities import Authorities
 from app.groups.stores import Stores
 from app.middleware.overload import Lag
 from app.planes import Planes
@@ -66,6 +67,7 @@ class Running:
     copies: Copies
     tunnels: Tunnels
     stores: Stores
+    authorities: Authorities
     lag: Lag | None
     link: Link
     reload: Reload[Any]
@@ -137,6 +139,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         await running.jobs.stop()
         await running.copies.stop()
         await running.stores.stop()
+        await running.authorities.stop()
         await running.client.aclose()
         running.journal.close()
         await running.tallies.tell()  # the last of it

@@ -12,6 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from app.domain.client import TrustedProxies
+from app.domain.cors import OWNED
 from app.domain.fields import FieldRules, trailer_names
 from app.domain.forwarded import ForwardedRule
 from app.domain.request_head import RequestHeadRule
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from app.engine.state import RemoteState, State
     from app.engine.topology import Topology
     from app.engine.tunnels import Tunnels
+    from app.groups.authorities import Authorities
     from app.groups.stores import Stores
     from settings import Settings
     from settings.groups import GroupSettings
@@ -55,6 +57,7 @@ class Ground:
     copies: Copies
     tunnels: Tunnels
     stores: Stores
+    authorities: Authorities
     lag: Lag | None
     rng: Random
 
@@ -109,10 +112,10 @@ def build(settings: Settings, table: RouteTable, ground: Ground, former: Snapsho
             dispatchers[pool],
             client=ground.client,
             head=RequestHeadRule(settings.forwarded, forwarded, FieldRules.of(group.request_headers), ground.rng),
-            relay=Relay(settings.forwarded.via, FieldRules.of(group.response_headers)),
+            relay=Relay(settings.forwarded.via, FieldRules.of(group.response_headers, OWNED if group.cors else ())),
             target=Target.of(group),
             own_host=group.host_header == "backend",
-            max_body=settings.edge.max_body,
+            max_body=settings.edge.max_body if group.max_body is None else group.max_body,
             trailers=trailer_names(group.request_trailers),
             switch=Switch(
                 group.upgrade, tunnels=ground.tunnels, timeout=dispatchers[pool].pool.settings.timeouts.tunnel
@@ -129,6 +132,7 @@ def build(settings: Settings, table: RouteTable, ground: Ground, former: Snapsho
             limiters=limiters,
             copies=ground.copies,
             stores=ground.stores,
+            authorities=ground.authorities,
             rng=ground.rng,
         )
 
@@ -182,7 +186,8 @@ def _same(
 ) -> bool:
     """Whether the app of group *name* would be built of the same again."""
     before, wanted = former.settings, settings.groups[name]
-    pools = (*wanted.pools, *((wanted.mirror.pool,) if wanted.mirror is not None else ()))
+    beside = (part.pool for part in (wanted.mirror, wanted.forward_auth) if part is not None)
+    pools = (*wanted.pools, *beside)
     return (
         before.groups.get(name) == wanted
         and before.forwarded == settings.forwarded

@@ -53,6 +53,12 @@ def doubtful(settings: Settings) -> Iterator[tuple[Place, str]]:
             yield ("groups", name, "fault"), "it hits everybody; set fault.header so that it hits who asks for it"
         if group.mirror is not None and group.mirror.pool in group.pools:
             yield ("groups", name, "mirror"), "the pool gets its own requests twice; write another pool"
+        if group.forward_auth is not None and group.forward_auth.away == "allow":
+            doubt = "while the pool cannot be asked, everybody is let in; leave it out, if that is not meant"
+            yield ("groups", name, "forward_auth", "away"), doubt
+        if group.api_key is not None and group.api_key.query:
+            doubt = "a key in a URL is in logs and histories; have clients send it in a field"
+            yield ("groups", name, "api_key", "query"), doubt
     yield from _same_cookie(settings)
 
 
@@ -67,6 +73,8 @@ def _named(group: GroupSettings) -> Iterator[tuple[Place, str]]:
         yield ("fallback",), pool
     if group.mirror is not None:
         yield ("mirror", "pool"), group.mirror.pool
+    if group.forward_auth is not None:
+        yield ("forward_auth", "pool"), group.forward_auth.pool
 
 
 def _idle(pool: PoolSettings) -> Iterator[tuple[Place, str]]:

@@ -1,4 +1,4 @@
-"""One route group: which requests, which pool, what is changed on the way."""
+"""One route group: which requests, which pool, what is changed on the way. It is longer than most, for it is a list."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from settings.cache import CacheSettings
+from settings.identity import ApiKeySettings, BasicAuthSettings, ForwardAuthSettings, JwtSettings
 from settings.models import (
     Fields,
     FieldValue,
@@ -23,8 +24,10 @@ from settings.models import (
     Token,
     compiled,
 )  # fmt: skip
+from settings.policies import AccessSettings, CompressionSettings, CorsSettings, ErrorSettings
 from settings.problems import Wrong
 from settings.traffic import FaultSettings, MirrorSettings, SplitSettings
+from settings.units import Size
 
 
 def _host(value: str) -> str:
@@ -164,8 +167,22 @@ class GroupSettings(Frozen):
     request_trailers: Listed[Token] = ()
     """Names of trailers of requests that go on to the backend. Many servers take them for fields of the head, so that
     none does by itself."""
+    access: AccessSettings | None = None
+    """Networks that may come, or may not; others are answered 403."""
+    cors: CorsSettings | None = None
+    """What scripts of other origins may do."""
+    basic_auth: BasicAuthSettings | None = None
+    """A user's name and password are asked for."""
+    api_key: ApiKeySettings | None = None
+    """A key is asked for."""
+    jwt: JwtSettings | None = None
+    """A signed token is asked for."""
+    forward_auth: ForwardAuthSettings | None = None
+    """Another server is asked about each request."""
     limit: Name | None = None
     """Name of a limiter under `limits`."""
+    max_body: Size | None = None
+    """Bytes of a request body, over which it is answered 413; `edge.max_body` when not given, 0 is without limit."""
     max_in_flight_per_client: int = Field(default=0, ge=0)
     """Requests of one client that may be in flight; what comes then is answered 429. 0 is without limit."""
     fallback: Listed[Name] = ()
@@ -178,6 +195,10 @@ class GroupSettings(Frozen):
     """Stored responses, in front of the pool."""
     fault: FaultSettings | None = None
     """Faults on purpose, to see how clients bear them."""
+    errors: ErrorSettings | None = None
+    """How errors look."""
+    compression: CompressionSettings | None = None
+    """Compress what backends answer."""
 
     @model_validator(mode="after")
     def _path_is_one(self) -> Self:
@@ -209,7 +230,7 @@ class GroupSettings(Frozen):
     @model_validator(mode="after")
     def _only_what_is_forwarded(self) -> Self:
         if self.pool is None and self.split is None:
-            for name in ("fallback", "fallback_respond", "mirror", "cache"):
+            for name in ("fallback", "fallback_respond", "mirror", "cache", "compression", "max_body"):
                 if getattr(self, name):
                     raise Wrong("the group forwards nothing", f"leave {name} out, or give the group a pool", at=(name,))
         if len(set(self.fallback)) < len(self.fallback):
@@ -217,6 +238,25 @@ class GroupSettings(Frozen):
         if self.pool is not None and self.pool in self.fallback:
             raise Wrong(f"{self.pool} is the group's own pool", "leave it out", at=("fallback",))
         return self
+
+    @model_validator(mode="after")
+    def _one_authorization(self) -> Self:
+        """A request has one `Authorization` field, so one layer can ask for it."""
+        asking = [name for name in ("basic_auth", "api_key", "jwt") if self._asks(name)]
+        if len(asking) > 1:
+            fix = f"keep one of them, or set {asking[-1]}.header to another field"
+            raise Wrong(f"{' and '.join(asking)} both want the Authorization field", fix, at=(asking[-1],))
+        return self
+
+    def _asks(self, name: str) -> bool:
+        part = getattr(self, name)
+        return part is not None and (name == "basic_auth" or (part.header or "").lower() == "authorization")
+
+    @property
+    def identifies(self) -> bool:
+        """Whether its clients have to say who they are."""
+        asking = (self.basic_auth, self.api_key, self.jwt, self.forward_auth)
+        return any(one is not None for one in asking)
 
     @property
     def pools(self) -> tuple[str, ...]:

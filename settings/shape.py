@@ -62,6 +62,8 @@ class Shape:
             return any(field.model is None and field.secrets for field in fields)
         if get_origin(self.annotation) is tuple:
             return Shape(get_args(self.annotation)[0]).secrets
+        if self.entry is not None and Shape(self.entry).model is None:
+            return Shape(self.entry).secrets
         return self.annotation is SecretStr
 
     def step(self, key: str | int) -> Shape | None:

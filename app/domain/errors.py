@@ -1,10 +1,10 @@
 """Every way an exchange can fail: its status, its side, and whether the backend may have seen the request.
 
 The error types are those of RFC 9209 section 2.3, so that the log line, the metric label and
-`Proxy-Status` agree. The status is ours: a balancer answers as HAProxy and nginx do. It is long, for all of them stand
-in one place.
+`Proxy-Status` agree. The status is ours: a balancer answers as HAProxy and nginx do. It is long because it is the list.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 Side = Literal["client", "proxy", "backend"]
@@ -67,7 +67,7 @@ class BodyTimeout(BadRequest):
 
 
 class BodyTooLarge(BadRequest):
-    """The request body is over `edge.max_body`."""
+    """The request body is over `edge.max_body`, or what its group says."""
 
     status = 413
 
@@ -135,6 +135,34 @@ class RateLimited(ProxyError):
     status = 429
     error_type = "http_request_denied"
     side = "client"
+
+
+class Refused(ProxyError):
+    """The client may not come here, whoever it says it is."""
+
+    status = 403
+    error_type = "http_request_denied"
+    side = "client"
+
+
+class Unauthorized(Refused):
+    """The client has not said who it is, or could not show it. RFC 9110 wants a `WWW-Authenticate` field with it."""
+
+    status = 401
+
+
+class TooManyFailures(Refused):
+    """The client has tried too often to be somebody."""
+
+    status = 429
+
+
+class AuthAway(ProxyError):
+    """Who could say whether the client may come cannot be asked."""
+
+    status = 503
+    error_type = "destination_unavailable"
+    retry_after = 1.0
 
 
 class NoBackend(ProxyError):
@@ -251,3 +279,21 @@ class ResponseIncomplete(UpstreamError):
     """The response ended before its end."""
 
     error_type = "http_response_incomplete"
+
+
+# No failure, though it leaves by the same door...
+
+
+class Answered(Exception):
+    """A layer has the answer, and nobody further in is asked.
+
+    Attributes:
+        status: of the response.
+
+        fields: of the response, but for what every response gets.
+    """
+
+    def __init__(self, status: int, fields: Sequence[tuple[bytes, bytes]]) -> None:
+        super().__init__(status)
+        self.status = status
+        self.fields = fields

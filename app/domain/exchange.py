@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 
     from app.domain.attempt import Attempt
     from app.domain.bucket import Decision
+    from app.domain.coding import Coding
     from app.domain.errors import ProxyError
+    from app.domain.pages import Pages
 
 
 class Exchange:
@@ -34,6 +36,12 @@ class Exchange:
 
         cache: what a cache did with it: hit, stale, validated, miss, collapsed, bypass; "" where none was asked.
 
+        user: who it is, as the layer says that let the client in; "" where none asked.
+
+        pages: how errors look in its group; None as everywhere.
+
+        coding: how the client wants the response compressed; None in a group that does not.
+
         queued: seconds spent waiting for a backend with room.
 
         status: what the client got; 499 when it had gone before; 0 while there is none.
@@ -48,9 +56,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "attempts", "bytes_in", "bytes_out", "cache", "client", "ended", "error", "fields", "first_byte", "group",
-        "host", "leave", "limit", "method", "path", "peer", "pool", "queued", "request_id", "scheme", "started",
-        "status",
+        "attempts", "bytes_in", "bytes_out", "cache", "client", "coding", "ended", "error", "fields", "first_byte",
+        "group", "host", "leave", "limit", "method", "pages", "path", "peer", "pool", "queued", "request_id", "scheme",
+        "started", "status", "user",
     )  # fmt: skip
 
     def __init__(self, started: float, peer: str, scheme: str, method: str, host: str, path: str) -> None:
@@ -66,6 +74,9 @@ class Exchange:
         self.limit: Decision | None = None
         self.fields: tuple[tuple[bytes, bytes], ...] = ()
         self.cache = ""
+        self.user = ""
+        self.pages: Pages | None = None
+        self.coding: Coding | None = None
         self.queued = 0.0
         self.attempts: list[Attempt] = []
         self.status = 0

@@ -27,20 +27,21 @@ class FieldRules:
         self._added = tuple(added)
 
     @classmethod
-    def of(cls, settings: HeaderSettings) -> FieldRules | None:
-        """The rules, or None when there is nothing to do.
+    def of(cls, settings: HeaderSettings, taken: Iterable[bytes] = ()) -> FieldRules | None:
+        """The rules, or None when there is nothing to do; what is *taken* goes, too, but for what is set or added.
 
         Raises:
             Wrong: for a name or a value that cannot be sent, and for fields that say where a message ends.
         """
-        if not (settings.remove or settings.set or settings.add):
+        taken = tuple(taken)
+        if not (settings.remove or settings.set or settings.add or taken):
             return None
         removed = [field_name(name) for name in settings.remove]
         put = [field(name, value) for name, value in settings.set.items()]
         added = [field(name, value) for name, value in settings.add.items()]
         if b"host" in removed or b"host" in dict(added):
             raise Wrong("a request has exactly one Host", "set Host, or use host_header")
-        return cls((*removed, *(name for name, _ in put)), (*put, *added))
+        return cls((*taken, *removed, *(name for name, _ in put)), (*put, *added))
 
     def apply(self, fields: Fields) -> Fields:
         """A new list: *fields* without the removed and the set ones, then what is set and added."""

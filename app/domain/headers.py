@@ -59,6 +59,20 @@ def takes_trailers(headers: Iterable[Field]) -> bool:
     return b"trailers" in [part.strip().lower() for part in listed(b"te", headers).split(b",")]
 
 
+def spelled(names: Iterable[str]) -> frozenset[bytes]:
+    """What `put` takes *names* by. To CGI and WSGI `x_user` and `x-user` are the same field, so here they are, too."""
+    return frozenset(name.lower().replace("_", "-").encode() for name in names)
+
+
+def put(headers: Fields, names: frozenset[bytes], added: Iterable[Field]) -> None:
+    """Take the fields of *names*, which are `spelled`, out of *headers*, and put *added* there.
+
+    That is done in place, so that whoever is further in sees it.
+    """
+    headers[:] = [field for field in headers if field[0].replace(b"_", b"-") not in names]
+    headers += added
+
+
 def response_head(headers: Fields) -> tuple[Fields, bool, bool, bool]:
     """Take the hop-by-hop fields out of a response.
 

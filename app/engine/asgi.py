@@ -108,3 +108,11 @@ def connection_of(scope: Scope, receive: Receive) -> ClientConnection:
     extensions = scope.get("extensions")
     edge: ClientConnection | None = extensions.get("lb.edge") if extensions else None
     return PlainConnection(scope, receive) if edge is None else edge
+
+
+class Waits(Exception):
+    """A layer that could not say at once, on the direct driver: it goes on with *layer*, along the general path."""
+
+    def __init__(self, layer: ASGIApp) -> None:
+        super().__init__()
+        self.layer = layer

@@ -17,6 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from app.domain.exchange import Exchange
+from app.engine.asgi import Waits
 from app.engine.forward import Forwarder
 from app.engine.passage import Edge, Passage, raising
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from app.engine.asgi import ASGIApp, Receive, Scope, Send
 
 Enter = Callable[[Exchange, "Fields"], None]
-"""What a layer does on the way in. Raises ProxyError."""
+"""What a layer does on the way in. Raises ProxyError, or Waits when it has to wait for something this time."""
 Find = Callable[[str, bytes, str, "Fields", bytes, str], str]
 """Host, raw path, method, fields, query, client: the name of the group. Raises ProxyError."""
 
@@ -161,6 +162,8 @@ class Direct:
                 passage.start(forwarder, forwarder.prepare(exchange, headers, target))
             else:
                 _answer(passage, lane, target)
+        except Waits as waits:
+            passage.resume(waits.layer)
         except Exception as error:  # whatever it is, rescue knows what to make of it
             passage.resume(raising(error))
         return True

@@ -9,8 +9,10 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
+from app.domain.answer import page
 from app.domain.deadline import asked
 from app.domain.errors import BodyTooLarge, ConnectFailed, ProxyError, TotalTimeout
+from app.domain.headers import listed
 from app.domain.request_head import CHUNKED
 from app.engine.asgi import connection_of
 from app.engine.body import Body
@@ -173,10 +175,17 @@ class Forwarder:
                 raise error
             if self.dispatcher.marks:
                 self.mark(outbound, response.connection)
+            exchange = outbound.exchange
             if response.status_code == 101:
                 await self._tunnel(outbound, response, watched)
-            else:
-                await self.relay.send(scope["lb.exchange"], response, send, outbound.headers)
+                return
+            if exchange.pages is not None and exchange.pages.replaces(response.status_code):
+                accept = listed(b"accept", scope["headers"])
+                if (shown := page(exchange.pages, response.status_code, exchange.request_id, accept)) is not None:
+                    self._finish(outbound, response, None)  # nobody wants its body
+                    await self.relay.show(scope, response, shown, send)
+                    return
+            await self.relay.send(exchange, response, send, outbound.headers)
         except ProxyError as fault:
             error = fault
             raise

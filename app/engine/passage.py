@@ -128,6 +128,8 @@ class Passage:
                 and connection.status != 204
                 and error is None
                 and connection.status not in forwarder.dispatcher.again_on
+                and self.exchange.coding is None
+                and (self.exchange.pages is None or not self.exchange.pages.replaces(connection.status))
             ):
                 self._answer(outbound, connection)
                 return

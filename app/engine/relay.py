@@ -9,13 +9,18 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from app.domain.headers import Field, Fields, takes_trailers
+from app.engine.encoders import encode, encoder
 
 if TYPE_CHECKING:
+    from app.domain.coding import Coding
     from app.domain.exchange import Exchange
     from app.domain.fields import FieldRules
     from app.engine.asgi import Message, Scope, Send
     from app.engine.client import UpstreamResponse
     from app.engine.transport.connection import Connection
+
+
+_ABOUT_THE_BODY = (b"content-", b"etag", b"last-modified", b"accept-ranges", b"date")
 
 
 class _Clock:
@@ -54,6 +59,12 @@ class Relay:
         connection = response.connection
         fields = self.fields(exchange, connection)
         exchange.status = connection.status
+        if exchange.coding is not None:
+            whole = connection.waiting if connection.done and exchange.method != "HEAD" else None
+            fields, compressed = exchange.coding.apply(connection.status, fields, whole)
+            if compressed and exchange.method != "HEAD":
+                await _compress(exchange, exchange.coding, fields, response, send)
+                return
         await send({"type": "http.response.start", "status": connection.status, "headers": fields})
         exchange.first_byte = monotonic()
         if connection.done:
@@ -76,6 +87,14 @@ class Relay:
         response.release()
         await send(message)
 
+    async def show(self, scope: Scope, response: UpstreamResponse, shown: tuple[bytes, bytes], send: Send) -> None:
+        """Answer with the page *shown* in place of the body of a response, and of what its head says about that."""
+        fields = [field for field in response.connection.fields if not field[0].startswith(_ABOUT_THE_BODY)]
+        fields += self._via
+        if self._fields is not None:
+            fields = self._fields.apply(fields)
+        await respond(scope, send, response.status_code, [*fields, (b"content-type", shown[0])], shown[1])
+
     def fields(self, exchange: Exchange, connection: Connection) -> Fields:
         """What the client gets of the response head on *connection*, with what we add."""
         fields = connection.fields
@@ -86,6 +105,36 @@ class Relay:
             fields = self._fields.apply(fields)
         decorate(exchange, fields)
         return fields
+
+
+async def _compress(exchange: Exchange, coding: Coding, fields: Fields, response: UpstreamResponse, send: Send) -> None:
+    """Hand on a response whose body is compressed as it comes; all of each piece, so that events do not wait."""
+    connection = response.connection
+    status = connection.status
+    one = encoder(coding)
+    if connection.done:
+        piece = connection.take()
+        response.release()
+        piece = await encode(one, piece, True)
+        fields.append((b"content-length", b"%d" % len(piece)))
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        exchange.first_byte = monotonic()
+    else:
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        exchange.first_byte = monotonic()
+        if not connection.waiting:  # the first event may be long in coming: the head does not wait for it
+            await send({"type": "http.response.body", "body": b"", "more_body": True})
+        end = False
+        while not end:
+            piece = await connection.more(monotonic())
+            end = not piece or connection.finished
+            piece = await encode(one, piece, end)
+            if not end:
+                exchange.bytes_out += len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        response.release()
+    exchange.bytes_out += len(piece)
+    await send({"type": "http.response.body", "body": piece})
 
 
 async def respond(scope: Scope, send: Send, status: int, headers: Sequence[Field], body: bytes) -> None:

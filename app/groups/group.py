@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
 from app.domain.affinity import affinity_of
-from app.domain.fields import FieldRules, trailer_names
+from app.domain.fields import FieldRules, field_name, trailer_names
 from app.domain.location import Location
 from app.domain.rewrite import Target
 from app.domain.routing import Rule
 from app.domain.split import Sides
 from app.engine.mirror import Copies, Mirror
 from app.groups.answers import FixedResponse, Redirect
+from app.groups.authorities import Authorities, jwt_usable
 from app.groups.stores import Stores
 from app.groups.traffic import Fallback, Split
+from app.middleware.access import Access
+from app.middleware.api_key import ApiKey
+from app.middleware.basic_auth import Users
 from app.middleware.cache import bypasses
+from app.middleware.compression import Compression, codings_of
+from app.middleware.cors import Cors
+from app.middleware.error_pages import ErrorPages, pages_of
 from app.middleware.fault import Fault
+from app.middleware.forward_auth import ForwardAuth
 from app.middleware.in_flight import InFlight
 from app.middleware.rate_limit import Limiter, rate_limited
+from settings.groups import GroupSettings
 from settings.problems import Wrong
 
 if TYPE_CHECKING:
     from app.engine.asgi import ASGIApp
-    from settings.groups import GroupSettings
 
 ForwarderFactory = Callable[[str, "GroupSettings"], "ASGIApp"]
 
@@ -37,6 +46,7 @@ def build_group(
     limiters: Mapping[str, Limiter],
     copies: Copies,
     stores: Stores,
+    authorities: Authorities,
     rng: Random,
 ) -> ASGIApp:
     """The app of one group; what it does not ask for is not there.
@@ -54,6 +64,8 @@ def build_group(
 
         stores: of the caches.
 
+        authorities: of all groups.
+
         rng: for what is left to chance.
 
     Raises:
@@ -68,17 +80,34 @@ def build_group(
         app = FixedResponse(settings.respond, FieldRules.of(settings.response_headers))
     else:
         app = _forwarding(settings, forwarder_factory, rng)
+        if settings.compression is not None:
+            app = Compression(app, codings=codings_of(settings.compression))  # innermost: our own answers are small
         if (mirror := settings.mirror) is not None:  # around all pools: one copy, whichever of them answers
             other = forwarder_factory(mirror.pool, settings)
             app = Mirror(app, group=name, settings=mirror, forwarder=other, copies=copies, rng=rng)
         if settings.cache is not None:  # around the mirror: no copy of what is not forwarded
-            app = stores.cache(app, name, settings.cache, rng)
+            app = stores.cache(app, name, settings.cache, rng, identified=settings.identifies)
     if settings.fault is not None:
         app = Fault(app, settings=settings.fault, rng=rng)  # outside the mirror: no copy of what is not forwarded
     if settings.max_in_flight_per_client:
         app = InFlight(app, most=settings.max_in_flight_per_client)  # who is held up on purpose is in flight, too
     if settings.limit is not None and settings.limit in limiters:
-        app = rate_limited(app, limiters[settings.limit])  # inside the gateway: it may count by group
+        app = rate_limited(app, limiters[settings.limit])  # inside the gateway: it may count by group, and by user
+    if (auth := settings.forward_auth) is not None:
+        ask = forwarder_factory(auth.pool, GroupSettings(pool=auth.pool))  # of the group's own changes it gets none
+        app = ForwardAuth(app, settings=auth, ask=ask)  # the dearest of those who ask: it sees who got past the others
+    if settings.jwt is not None:
+        app = authorities.jwt(app, settings.jwt)  # may have to verify, or to wait for keys
+    if settings.basic_auth is not None:
+        app = authorities.basic_auth(app, settings.basic_auth)  # may have to hash
+    if settings.api_key is not None:
+        app = ApiKey(app, settings=settings.api_key)  # of those who ask the cheapest
+    if settings.cors is not None:  # before all who ask: a preflight has no credentials, and scripts may read a 401
+        app = Cors(app, settings=settings.cors)
+    if settings.access is not None:
+        app = Access(app, settings=settings.access)  # before all that costs more, and tells more
+    if settings.errors is not None:
+        app = ErrorPages(app, pages=pages_of(settings.errors))  # outside all that raise
     return app
 
 
@@ -121,3 +150,28 @@ def _parts(name: str, settings: GroupSettings) -> Iterable[tuple[tuple[str, ...]
     yield ("request_trailers",), lambda: trailer_names(settings.request_trailers)
     if (redirect := settings.redirect) is not None:
         yield (), lambda: Location.of(redirect)
+    yield from _policies(settings)
+
+
+def _policies(settings: GroupSettings) -> Iterable[tuple[tuple[str, ...], Callable[[], object]]]:
+    if (basic := settings.basic_auth) is not None:
+        yield ("basic_auth",), lambda: Users(basic)
+        if basic.header is not None:
+            yield ("basic_auth", "header"), partial(field_name, basic.header)
+    if (key := settings.api_key) is not None:
+        for place, name in (("header", key.header), ("owner_header", key.owner_header)):
+            if name is not None:
+                yield ("api_key", place), partial(field_name, name)
+    if (jwt := settings.jwt) is not None:
+        yield ("jwt",), lambda: jwt_usable(jwt)
+        yield ("jwt", "header"), partial(field_name, jwt.header)
+        for claim, name in jwt.claims.items():
+            yield ("jwt", "claims", claim), partial(field_name, name)
+    if (auth := settings.forward_auth) is not None:
+        for place in ("request_fields", "backend_fields", "client_fields"):
+            for name in getattr(auth, place):
+                yield ("forward_auth", place), partial(field_name, name)
+    if (errors := settings.errors) is not None:
+        yield ("errors",), lambda: pages_of(errors)
+    if (compression := settings.compression) is not None:
+        yield ("compression",), lambda: codings_of(compression)

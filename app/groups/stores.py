@@ -34,12 +34,17 @@ class Stores:
         self.caches: dict[str, Cache] = {}
         self.fetches = Fetches()
 
-    def cache(self, app: ASGIApp, group: str, settings: CacheSettings, rng: Random) -> Cache:
-        """The cache of *group* around *app*; the store of a name that no setting has is one in memory."""
+    def cache(self, app: ASGIApp, group: str, settings: CacheSettings, rng: Random, *, identified: bool) -> Cache:
+        """The cache of *group* around *app*; the store of a name that no setting has is one in memory.
+
+        *identified* says whether the group asks its clients who they are.
+        """
         store = self.by_name.get(settings.store)
         if store is None:
             store = self.by_name[settings.store] = CACHES.build(Choice(kind="memory"))
-        made = Cache(app, group=group, settings=settings, store=store, fetches=self.fetches, rng=rng)
+        made = Cache(
+            app, group=group, settings=settings, store=store, fetches=self.fetches, rng=rng, identified=identified
+        )
         self.caches[group] = made
         return made
 

@@ -71,6 +71,9 @@ class Cache:
 
         rng: draws the stamps of what is stored.
 
+        identified: the group lets nobody in whom it does not know, and may have taken away what told so: each request
+            counts as one with Authorization (RFC 9111 section 3.5).
+
         clock: wall-clock seconds.
     """
 
@@ -83,10 +86,12 @@ class Cache:
         store: Store,
         fetches: Fetches,
         rng: Random,
+        identified: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.app = app
         self.store = store
+        self._identified = identified
         self.policy = Policy(settings)
         self._group = group
         self._settings = settings
@@ -128,6 +133,8 @@ class Cache:
     def visit(self, exchange: Exchange, headers: Fields, target: bytes) -> Visit:
         """Look a request up, as far as the store can tell at once. Raises BadRequest as `Value.met` does."""
         lookup = Lookup(exchange.method, headers)
+        if self._identified or exchange.user:
+            lookup.authorization = True
         visit = Visit(exchange, lookup, target)
         if lookup.method not in ("GET", "HEAD"):
             visit.why = "method"
@@ -322,6 +329,7 @@ class Cache:
         theirs = visit.exchange
         exchange = Exchange(monotonic(), theirs.peer, theirs.scheme, "GET", theirs.host, theirs.path)
         exchange.client, exchange.group = theirs.client, theirs.group
+        exchange.user, exchange.pages = theirs.user, theirs.pages
         if not beside:
             exchange.attempts = theirs.attempts
         requested = self._clock()

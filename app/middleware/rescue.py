@@ -6,7 +6,7 @@ import logging
 from random import Random
 
 from app.domain.answer import answer
-from app.domain.errors import ClientGone, InternalError, ProxyError
+from app.domain.errors import Answered, ClientGone, InternalError, ProxyError
 from app.domain.exchange import Exchange
 from app.domain.headers import listed
 from app.domain.trace import accepted_request_id, new_request_id
@@ -27,6 +27,8 @@ class Rescue:
         """Go on, and answer what comes back as an error."""
         try:
             await self.app(scope, receive, send)
+        except Answered as answered:
+            await respond(scope, send, answered.status, answered.fields, b"")
         except ProxyError as error:
             await self._answer(error, scope, receive, send)
         except Exception as fault:
@@ -46,5 +48,5 @@ class Rescue:
         if not exchange.request_id:
             sent = accepted_request_id(listed(b"x-request-id", headers))
             exchange.request_id = sent or new_request_id(self._rng).decode()
-        fields, body = answer(error, exchange.request_id, listed(b"accept", headers))
+        fields, body = answer(error, exchange.request_id, listed(b"accept", headers), exchange.pages)
         await respond(scope, send, error.status, fields, body)

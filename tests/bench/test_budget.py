@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import app.engine.direct
+from settings.groups import GroupSettings
 from tests.bench.line import REQUEST, Line, bare, everything
 
 compiled = not app.engine.direct.__file__.endswith(".py")
@@ -24,6 +25,17 @@ HIT = 111
 """The same of one that is answered from a cache in memory."""
 MEMORY = 12_000
 """Bytes that one request has at a time, its own 1.3 KiB of response twice among them; 8 200 when this was written."""
+
+
+WITH_KEY = REQUEST[:-2] + b"X-API-Key: a key that is long enough\r\nOrigin: https://app.example.org\r\n\r\n"
+POLICIES = [
+    ({"access": {"allow": ["192.0.2.0/24"]}}, 5),
+    ({"cors": {"origins": ["https://app.example.org"]}}, 5),
+    ({"api_key": {"keys": {"alice": "a key that is long enough"}}}, 17),
+    ({"errors": {"texts": {"404": "gone"}}}, 2),
+    ({"max_body": 1000}, 0),
+]
+"""Calls that each makes on the direct driver, for one request that is let in."""
 
 
 def calls(work: Callable[[], Any]) -> int:
@@ -122,6 +134,20 @@ async def test_resilience_that_has_nothing_to_do_costs_next_to_nothing() -> None
     if not compiled:
         assert calls(armed.ask) - calls(bare.ask) <= 12
     assert blocks(armed.ask) - blocks(bare.ask) <= 2
+
+
+@interpreted
+async def test_policies_cost_what_they_are_asked_for() -> None:
+    """Each beside the same without it; what is off is not there, and so costs nothing: `CALLS` has not grown for it."""
+
+    def cost(**policy: Any) -> int:
+        group = GroupSettings(path="/g000", pool="a", **policy)
+        settings = everything(1).model_copy(update={"groups": {"g000": group}})
+        return calls(warm(Line(settings, request=WITH_KEY)).ask)
+
+    plain = cost()
+    for policy, most in POLICIES:
+        assert cost(**policy) - plain <= most, policy
 
 
 async def test_both_drivers_answer_the_same() -> None:

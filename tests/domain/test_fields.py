@@ -40,6 +40,17 @@ def test_removed_first_then_set_then_added() -> None:
     assert changed == [(b"b", b"2"), (b"c", b"\xff"), (b"a", b"set"), (b"a", b"added")]
 
 
+def test_what_is_taken_goes_unless_it_is_set() -> None:
+    """Fields that are somebody else's to say."""
+    taken = FieldRules.of(HeaderSettings(), (b"a", b"c"))
+    set_again = FieldRules.of(HeaderSettings(set={"a": "x"}), (b"a",))
+
+    assert taken is not None
+    assert set_again is not None
+    assert taken.apply(SENT) == [(b"b", b"2")]
+    assert set_again.apply(SENT)[-1] == (b"a", b"x")
+
+
 def test_the_list_that_was_sent_is_left_alone() -> None:
     sent = list(SENT)
 

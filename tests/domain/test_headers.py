@@ -3,7 +3,7 @@
 import pytest
 
 from app.domain.errors import ResponseInvalid
-from app.domain.headers import Fields, connection_listed, listed, response_head, takes_trailers
+from app.domain.headers import Fields, connection_listed, listed, put, response_head, spelled, takes_trailers
 
 
 def test_hop_by_hop_fields_and_those_that_connection_names_stay_here() -> None:
@@ -89,3 +89,14 @@ def test_values_are_joined_as_a_list() -> None:
 def test_who_takes_trailers(fields: Fields, expected: bool) -> None:
     """RFC 9110 section 10.1.4."""
     assert takes_trailers(fields) is expected
+
+
+def test_putting_is_in_place() -> None:
+    """Whoever has the list sees it; all of a name go, also of one that CGI takes for it."""
+    headers = [(b"x-a", b"1"), (b"b", b"2"), (b"x_a", b"3")]
+    same = headers
+
+    put(headers, spelled(["X-A", "c"]), [(b"x-a", b"4")])
+    assert same == [(b"b", b"2"), (b"x-a", b"4")]
+    put(headers, spelled(["X_a"]), [])
+    assert same == [(b"b", b"2")]

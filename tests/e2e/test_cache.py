@@ -50,6 +50,7 @@ def settings(shared: Backend) -> dict[str, str]:
         "sets": {"path": "/sets", "cache__set_cookie": "strip"},
         "waits": {"path": "/waits", "cache__lock_timeout": "100ms"},
         "down": {"path": "/down", "pool": "down", "cache__stale_if_down": "1h"},
+        "known": {"path": "/known", "api_key__keys": f"alice={'a' * 20},bob={'b' * 20}"},
     }
     groups = {
         f"LB_GROUPS__{name}__{key}".upper(): value
@@ -284,6 +285,23 @@ def test_what_is_one_clients_stays_its_own(
 
     assert other.body == (b"answer 1" if for_all else b"answer 2")
     assert (other.get("set-cookie") is None) or not for_all
+
+
+@pytest.mark.parametrize(
+    ("answered", "for_all"),
+    [(FRESH, False), ("Cache-Control: max-age=60, public", True), ("CDN-Cache-Control: max-age=9", False)],
+)
+def test_what_is_one_users_stays_its_own(
+    balancer: Balancer, backend: Backend, path, answered: str, for_all: bool
+) -> None:
+    """Whoever was let in by a layer has no Authorization left by which that could be told."""
+    backend.play(answers(counting(answered)))
+    where = path("/known")
+
+    found = [balancer.get(where, f"X-Api-Key: {key}").body for key in ("a" * 20, "b" * 20)]
+
+    assert found == [b"answer 1", b"answer 1" if for_all else b"answer 2"]
+    assert balancer.get(where).status == 401
 
 
 def test_what_is_one_clients_stays_its_own_while_it_comes_in(balancer: Balancer, backend: Backend, path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.backend import Backend, Connection, close, read_all, read_head, reply, send, stall
+from tests.support.backend import Backend, Connection, answers, close, read_all, read_head, reply, send, stall
 from tests.support.raw import Truncated, request
 from tests.support.server import Balancer, pool
 from tests.support.until import until
@@ -44,6 +45,32 @@ def test_it_forwards_bodies(balancer: Balancer, backend: Backend, size: int) -> 
 
     assert balancer.get("/", f"Content-Length: {size}", method="POST", body=body).status == 200
     assert backend.bodies == [body]
+
+
+def test_it_has_policies(shared: Backend, backend: Backend) -> None:
+    """A question to another server, a body behind it, a key in the query, a page, a compressed response."""
+    with Backend(answers(reply(b"", "Remote-User: alice"))) as login:
+        group = {
+            "pool": "main",
+            "api_key__keys": "alice=a-key-that-is-long",
+            "api_key__query": "key",
+            "forward_auth__pool": "login",
+            "forward_auth__backend_fields": "Remote-User",
+            "compression__min_size": "1B",
+            "errors__texts": "4xx=<h1>{status}</h1>",
+        }
+        settings = {f"LB_GROUPS__ALL__{key}".upper(): value for key, value in group.items()}
+        with Balancer({**settings, **pool("main", shared), **pool("login", login)}, "--http", "h11") as balancer:
+            backend.answer(b"hello" * 100, "Content-Type: text/plain")
+            response = balancer.get(
+                "/a?key=a-key-that-is-long", "Accept-Encoding: gzip", "Remote-User: root", method="POST", body=b"body"
+            )
+            refused = balancer.get("/a")
+
+        assert (response.status, gzip.decompress(response.body)) == (200, b"hello" * 100)
+        assert (refused.status, refused.body) == (401, b"<h1>401</h1>")
+        assert (backend.bodies, backend.requests[0].get("remote-user")) == ([b"body"], "alice")
+        assert login.requests[0].get("x-forwarded-uri") == "/a?key=a-key-that-is-long"
 
 
 def test_a_body_over_the_limit(balancer: Balancer, backend: Backend) -> None:

@@ -17,6 +17,7 @@ from tests.support.raw import request
 from tests.support.server import Balancer
 from tests.support.steady import Steady
 from tests.support.talker import Talker, talking
+from tests.support.tokens import Issuer
 from tests.support.until import until
 from tests.support.workers import workers
 
@@ -197,6 +198,30 @@ def test_what_goes_on_is_kept(path: Path, start: Callable[..., Backend]) -> None
         assert balancer.get("/").body == b"fine"
         gate.open()
         assert client.response().body == b"first!"
+
+
+def test_policies_come_and_go(path: Path, start: Callable[..., Backend]) -> None:
+    """With the settings; and what was found out in a group that stays as it is, stays: keys of an issuer, passwords."""
+    backend, issuer = start().answer(b"hello"), Issuer()
+    keys = start().answer(issuer.jwks())
+    jwt = f'[groups.jwt]\npath = "/jwt"\npool = "main"\njwt = {{ algorithms = "RS256", keys_url = "{keys.url}/" }}\n'
+    token = f"Authorization: Bearer {issuer.token(aud=None)}"
+    with running(path, toml(backend.url, more=jwt), **BY_CALL) as (balancer, write):
+        assert balancer.get("/jwt", token).status == 200
+        for allowed in ("127.0.0.0/8", "10.0.0.0/8"):
+            write(
+                toml(backend.url, more=f'{jwt}[groups.lan]\npath = "/lan"\npool = "main"\naccess.allow = "{allowed}"')
+            )
+            reloaded(balancer)
+            assert balancer.get("/lan").status == (200 if allowed == "127.0.0.0/8" else 403)
+            assert balancer.get("/jwt", token).status == 200
+        write(toml(backend.url, more=jwt.replace("jwt = {", 'max_body = "1MiB"\njwt = {')))
+        reloaded(balancer)
+        assert balancer.get("/jwt", token).status == 200
+        assert len(keys.requests) == 1
+        write(toml(backend.url))
+        reloaded(balancer)
+        assert balancer.get("/jwt").status == balancer.get("/lan").status == 200
 
 
 def test_none_of_ten_thousand_fails_over_twenty_reloads(path: Path) -> None:

@@ -11,16 +11,27 @@ from app.engine.asgi import Message, Receive, Scope, Send
 from app.engine.mirror import Copies, Mirror
 from app.engine.state.memory import MemoryState
 from app.groups.answers import FixedResponse, Redirect
+from app.groups.authorities import Authorities
 from app.groups.group import build_group, problems
 from app.groups.stores import Stores
 from app.groups.traffic import Fallback, Split
+from app.middleware.access import Access
+from app.middleware.api_key import ApiKey
+from app.middleware.basic_auth import BasicAuth
 from app.middleware.cache import Cache
+from app.middleware.compression import Compression
+from app.middleware.cors import Cors
+from app.middleware.error_pages import ErrorPages
 from app.middleware.fault import Fault
+from app.middleware.forward_auth import ForwardAuth
 from app.middleware.in_flight import InFlight
+from app.middleware.jwt import Jwt
 from app.middleware.rate_limit import Limiter, RateLimit
 from settings.groups import GroupSettings, RewriteSettings
 from settings.limits import LimitSettings
 from settings.units import Rate
+
+APR1 = "$apr1$4tCqzBMI$zuEcKgvRqhFhTdhCQQ2Cm0"
 
 
 async def forwarder(scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,6 +46,7 @@ def build(limiters: dict[str, Limiter] | None = None, factory: Any = lambda *_: 
         limiters=limiters or {},
         copies=Copies(),
         stores=Stores({}),
+        authorities=Authorities(),
         rng=Random(1),
     )
 
@@ -75,7 +87,10 @@ def test_a_group_with_a_pool_forwards_and_has_nothing_around_it() -> None:
 
 
 def test_layers_stand_in_their_order() -> None:
-    """Who is refused costs no place, who is held up has one, and what is not forwarded is not copied."""
+    """Who is refused costs no place, who is held up has one, and what is not forwarded is not copied.
+
+    Networks before who somebody is, preflights before that, the dearest question last, and limits after it.
+    """
     limiter = Limiter("few", LimitSettings(kind="token_bucket", rate=Rate(1, 60.0)), MemoryState())
     app = build(
         {"few": limiter},
@@ -86,6 +101,14 @@ def test_layers_stand_in_their_order() -> None:
         fault={"abort": 503},
         max_in_flight_per_client=1,
         limit="few",
+        compression={},
+        forward_auth={"pool": "e"},
+        jwt={"algorithms": "HS256", "secret": "s" * 32, "header": "x-token"},
+        api_key={"keys": {"alice": "k" * 16}},
+        basic_auth={"users": {"alice": APR1}},
+        cors={"origins": "*"},
+        access={"deny": "10.0.0.0/8"},
+        errors={"texts": {"5xx": "oh"}},
     )
 
     stack = []
@@ -93,7 +116,8 @@ def test_layers_stand_in_their_order() -> None:
         stack.append(type(app))
         app = app.app
 
-    assert [RateLimit, InFlight, Fault, Cache, Mirror] == stack
+    asking = [ErrorPages, Access, Cors, ApiKey, BasicAuth, Jwt, ForwardAuth]
+    assert [*asking, RateLimit, InFlight, Fault, Cache, Mirror, Compression] == stack
     assert isinstance(app, Fallback)
     assert isinstance(app._apps[0], Split)
 

@@ -117,6 +117,19 @@ LISTS = {
     "LB_GROUPS__G__REQUEST_TRAILERS": "x-checksum,x-b",
     "LB_GROUPS__G__CLIENT": "10.0.0.0/8,::1",
     "LB_GROUPS__G__FALLBACK": "q,r",
+    "LB_GROUPS__G__ACCESS__ALLOW": "10.0.0.0/8,::1",
+    "LB_GROUPS__G__ACCESS__DENY": "10.0.0.0/8,::1",
+    "LB_GROUPS__G__CORS__ORIGINS": "https://a.org,https://*.b.org",
+    "LB_GROUPS__G__CORS__METHODS": "GET,PUT",
+    "LB_GROUPS__G__CORS__HEADERS": "x-a,x-b",
+    "LB_GROUPS__G__CORS__EXPOSE": "x-a,x-b",
+    "LB_GROUPS__G__JWT__ALGORITHMS": "RS256,ES256",
+    "LB_GROUPS__G__JWT__AUDIENCE": "a,b",
+    "LB_GROUPS__G__FORWARD_AUTH__REQUEST_FIELDS": "x-a,x-b",
+    "LB_GROUPS__G__FORWARD_AUTH__BACKEND_FIELDS": "x-a,x-b",
+    "LB_GROUPS__G__FORWARD_AUTH__CLIENT_FIELDS": "x-a,x-b",
+    "LB_GROUPS__G__COMPRESSION__CODINGS": "br,gzip",
+    "LB_GROUPS__G__COMPRESSION__TYPES": "text/*,application/json",
     "LB_GROUPS__G__SPLIT__KEY": "cookie:session,client",
     "LB_GROUPS__G__CACHE__KEY": "header:x-tenant,cookie:country",
     "LB_GROUPS__G__CACHE__QUERY": "page,sort",
@@ -153,7 +166,9 @@ def test_every_list_takes_csv_from_the_environment() -> None:
     }
 
     pools = {f"LB_POOLS__{name}__BACKENDS": "http://h" for name in "QR"}
-    settings = load({**LISTS, **pools, "LB_GROUPS__G__SPLIT__POOLS": "p=1"})
+    beside = {"LB_GROUPS__G__SPLIT__POOLS": "p=1", "LB_GROUPS__G__JWT__KEYS_URL": "http://h/",
+              "LB_GROUPS__G__FORWARD_AUTH__POOL": "p"}  # fmt: skip
+    settings = load({**LISTS, **pools, **beside})
 
     assert known == set(LISTS)
     assert settings.pools["p"].retry.methods == ("GET", "POST")

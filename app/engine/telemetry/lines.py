@@ -47,7 +47,7 @@ def json_line(exchange: Exchange, wall: float) -> str:
 
     `time` is when the request came, in UTC. `backend`, `connect_ms` and `ttfb_ms` are of the last attempt, null
     for what did not happen; `reason` is an error type of RFC 9209. `limited` is there when a limiter had no token,
-    `cache` when a cache was asked.
+    `user` when somebody was let in by name, `cache` when a cache was asked.
     """
     text = _json_text(exchange, wall, None)
     longest = 1024
@@ -76,6 +76,8 @@ def _json_text(exchange: Exchange, wall: float, longest: int | None) -> str:
     if limit is not None and not limit.allowed:
         limited = f',"limited":{quote(limit.limiter)},"dry_run":{"true" if limit.rule.dry_run else "false"}'
     cache = f',"cache":"{exchange.cache}"' if exchange.cache else ""
+    if exchange.user:
+        limited += f',"user":{quote(exchange.user)}'
     return "".join(
         (
             '{"time":"', _rfc3339.text(second), _THOUSANDTHS[millisecond],
@@ -125,13 +127,13 @@ def common_line(exchange: Exchange, wall: float) -> str:
 
 
 def _common_text(exchange: Exchange, wall: float, longest: int | None) -> str:
-    client, method, path = (
+    client, user, method, path = (
         _UNSAFE.sub(_hex, text if longest is None else _cut(text, longest))
-        for text in (exchange.client, exchange.method, exchange.path)
+        for text in (exchange.client, exchange.user or "-", exchange.method, exchange.path)
     )
     at = _clf.text(int(exchange.started + wall))
     request = f"{method} {path} HTTP/1.1" if method else "-"  # the edge refused what it could not read
-    return f'{client} - - [{at}] "{request}" {exchange.status or "-"} {exchange.bytes_out or "-"}\n'
+    return f'{client} - {user} [{at}] "{request}" {exchange.status or "-"} {exchange.bytes_out or "-"}\n'
 
 
 def _hex(found: re.Match[str]) -> str:

@@ -181,6 +181,11 @@ class Connection:
         """The response is complete and all of it was taken."""
         return self.done and not self._chunks
 
+    @property
+    def waiting(self) -> int:
+        """Bytes of the body that have come and were not taken yet."""
+        return self._size if self._chunks else 0
+
     async def more(self, now: float) -> bytes:
         """The next piece of the body; b"" at its end. Raises a ProxyError when it does not come to an end."""
         while not self._chunks and not self.done:

@@ -54,6 +54,12 @@ def fine() -> Exchange:
     return made
 
 
+def let_in() -> Exchange:
+    made = fine()
+    made.user = 'Alice "the\r\nQueen" \u0416'
+    return made
+
+
 def retried() -> Exchange:
     made = exchange(method="PUT")
     made.group, made.pool, made.status = "web", "api", 504
@@ -98,6 +104,7 @@ def forged() -> Exchange:
 
 CASES = {
     "fine": fine,
+    "let_in": let_in,
     "retried": retried,
     "unreachable": unreachable,
     "edge": refused_by_the_edge,
@@ -119,13 +126,13 @@ def test_every_golden_line_belongs_to_a_case() -> None:
     assert {path.stem for path in GOLDEN.iterdir()} == set(CASES)
 
 
-@given(hostile, hostile, hostile, hostile, hostile, hostile)
+@given(hostile, hostile, hostile, hostile, hostile, hostile, hostile)
 def test_json_holds_whatever_is_sent(
-    client: str, method: str, host: str, path: str, request_id: str, detail: str
+    client: str, method: str, host: str, path: str, request_id: str, detail: str, user: str
 ) -> None:
     """One line, ASCII, one object, and every value comes back as it was."""
     made = exchange(client, method, host, path)
-    made.request_id, made.error = request_id, BadRequest(detail)
+    made.request_id, made.error, made.user = request_id, BadRequest(detail), user
 
     text = LINES["json"](made, WALL)
 
@@ -134,15 +141,18 @@ def test_json_holds_whatever_is_sent(
     assert found[0] == len(found[1])
     names = ("client", "method", "host", "path", "request_id", "detail")
     assert [found[1][name] for name in names] == [client, method, host, path, request_id, detail]
+    assert found[1].get("user", "") == user
 
 
-@given(hostile, hostile, hostile)
-def test_no_part_of_a_common_line_can_be_forged(client: str, method: str, path: str) -> None:
+@given(hostile, hostile, hostile, hostile)
+def test_no_part_of_a_common_line_can_be_forged(client: str, method: str, path: str, user: str) -> None:
     """One line, ASCII, and spaces, quotes and brackets only where the format has them."""
-    text = LINES["common"](exchange(client, method or "GET", "h", path), WALL)
+    made = exchange(client, method or "GET", "h", path)
+    made.user = user
+    text = LINES["common"](made, WALL)
 
     word = r"(?:[!#-\[\]-~]|\\x[0-9a-f]{2})*"
-    assert re.fullmatch(rf'{word} - - \[01/Jan/2026:00:00:00 \+0000\] "{word} {word} HTTP/1\.1" - -\n', text)
+    assert re.fullmatch(rf'{word} - {word} \[01/Jan/2026:00:00:00 \+0000\] "{word} {word} HTTP/1\.1" - -\n', text)
 
 
 @every_line
