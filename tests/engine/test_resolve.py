@@ -18,6 +18,7 @@ from app.engine.transport import connections
 from app.engine.transport.connections import Connections
 from settings.pools import BackendSettings, BackendTlsSettings, PoolSettings
 from settings.resilience import HealthSettings
+from tests.support.api import eventually
 from tests.support.backend import Backend as Server
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -81,6 +82,7 @@ async def test_a_name_that_is_bound_anew_leads_nowhere_else(
             await pool.connect()
         assert "in no network" in await probe.ask()
         assert len(server.connections) == 2
+        await eventually(lambda: all(connection.closed for connection in server.connections))
 
 
 async def test_what_is_connected_to_is_what_was_looked_at(
@@ -102,6 +104,7 @@ async def test_what_is_connected_to_is_what_was_looked_at(
         answers += [["127.0.0.1"], ["127.0.0.1"], ["169.254.169.254"]]
         (await Connections(backend, PoolSettings(), set()).connect()).close()
         assert await Probe(backend, HealthSettings(kind="tcp"), BackendTlsSettings()).ask() == ""
+        await eventually(lambda: len(server.connections) == 2 and all(one.closed for one in server.connections))
 
     assert asked == ["127.0.0.1", "127.0.0.1"]
     assert resolve.literal("127.0.0.1", 1)
