@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 
 from tests.support.backend import Backend
@@ -18,6 +19,7 @@ from tests.support.control import OPEN, TOKEN
 from tests.support.raw import Client, Response, request
 from tests.support.server import Balancer, pool
 from tests.support.steady import Steady
+from tests.support.supervised import serving
 from tests.support.until import until
 from tests.support.workers import workers
 
@@ -165,6 +167,45 @@ def test_a_worker_that_is_killed_takes_nothing_along(start: Callable[..., Backen
         # what each of `each` asked to find both workers was for the control plane, and took nothing
         assert statuses.count(200) == 40
         assert statuses.count(429) == 20
+
+
+def test_clients_of_killed_workers_retry_once() -> None:
+    """SIGKILL to three workers, one after the other, under load: whatever broke is answered the second time."""
+    with workers(2) as (a, b):
+        settings = {"LB_ROUTES": "/=main", "LB_POOLS__MAIN__BACKENDS": f"{a.url},{b.url}", **OPEN}
+        with Balancer(settings, *TWO) as balancer, Steady(balancer.port, rate=200, again=True) as steady:
+            for _ in range(3):
+                victim = serving(balancer)[0]
+                os.kill(victim, signal.SIGKILL)
+
+                def replaced(victim: int = victim) -> bool:
+                    return victim not in serving(balancer) and len(serving(balancer)) == 2
+
+                until(replaced, "a worker in its place", within=20)
+                with each(balancer):  # both serve
+                    steady.pass_by(100)
+        assert set(steady.counts) == {200, "again"}, steady.counts
+
+
+def test_readers_of_a_killed_worker_are_reaped(tmp_path: Path, start: Callable[..., Backend]) -> None:
+    """What it was reading would else keep pages for ever; who is started in its place sees to that."""
+    backend = start().answer(b"hello")
+    with balancing(backend, LB_STATE=f"lmdb:{tmp_path}/state") as balancer, each(balancer) as (one, _):
+        victim = one.me["pid"]
+        assert victim in _readers(tmp_path / "state")
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: _alone(victim), "its end")
+        with each(balancer):
+            until(lambda: victim not in _readers(tmp_path / "state"), "its readers to be gone")
+
+
+def _readers(directory: Path) -> set[int]:
+    """Who has a place among the readers of any environment there."""
+    found = set()
+    for path in directory.glob("*/data.mdb"):
+        with lmdb.open(str(path.parent), readonly=True) as env:
+            found |= {int(line.split()[0]) for line in env.readers().splitlines() if line.split()[0].isdigit()}
+    return found
 
 
 def test_a_rolling_restart_fails_nothing() -> None:
