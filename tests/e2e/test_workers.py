@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -187,25 +189,36 @@ def test_clients_of_killed_workers_retry_once() -> None:
         assert set(steady.counts) == {200, "again"}, steady.counts
 
 
-def test_readers_of_a_killed_worker_are_reaped(tmp_path: Path, start: Callable[..., Backend]) -> None:
-    """What it was reading would else keep pages for ever; who is started in its place sees to that."""
-    backend = start().answer(b"hello")
-    with balancing(backend, LB_STATE=f"lmdb:{tmp_path}/state") as balancer, each(balancer) as (one, _):
-        victim = one.me["pid"]
-        assert victim in _readers(tmp_path / "state")
-        os.kill(victim, signal.SIGKILL)
-        until(lambda: _alone(victim), "its end")
-        with each(balancer):
-            until(lambda: victim not in _readers(tmp_path / "state"), "its readers to be gone")
+def test_readers_of_the_killed_are_reaped(tmp_path: Path, start: Callable[..., Backend]) -> None:
+    """What they were reading would else keep its pages for ever; who is started in a worker's place sees to that."""
+    backend, state = start().answer(b"hello"), tmp_path / "state"
+    with balancing(backend, LB_STATE=f"lmdb:{state}") as balancer, each(balancer) as (one, _):
+        environments = [path.parent for path in state.glob("*/data.mdb")]
+        assert len(environments) == 3, environments
+        readers = [_killed_while_it_reads(path) for path in environments]
+        assert [_readers(path) for path in environments] == [{pid} for pid in readers]
+        os.kill(one.me["pid"], signal.SIGKILL)
+        until(lambda: not any(map(_readers, environments)), "the readers to be gone", within=20)
 
 
-def _readers(directory: Path) -> set[int]:
-    """Who has a place among the readers of any environment there."""
-    found = set()
-    for path in directory.glob("*/data.mdb"):
-        with lmdb.open(str(path.parent), readonly=True) as env:
-            found |= {int(line.split()[0]) for line in env.readers().splitlines() if line.split()[0].isdigit()}
-    return found
+def _killed_while_it_reads(path: Path) -> int:
+    """Its pid. A worker reads for microseconds at a time, too short to be hit."""
+    reads = (
+        "import lmdb, sys, time; t = lmdb.open(sys.argv[1], readonly=True).begin(); print(flush=True); time.sleep(60)"
+    )
+    reader = subprocess.Popen([sys.executable, "-c", reads, str(path)], stdout=subprocess.PIPE)
+    assert reader.stdout is not None
+    with reader.stdout as printed:
+        assert printed.readline() == b"\n"
+        reader.kill()
+        reader.wait()
+    return reader.pid
+
+
+def _readers(path: Path) -> set[int]:
+    """Who has a place among the readers of an environment."""
+    with lmdb.open(str(path), readonly=True) as env:
+        return {int(line.split()[0]) for line in env.readers().splitlines() if line.split()[0].isdigit()}
 
 
 def test_a_rolling_restart_fails_nothing() -> None:
