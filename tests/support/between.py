@@ -25,6 +25,9 @@ _ANSWER = re.compile(rb"HTTP/1\.1 ([2-5]\d\d) ")
 BACKEND = b"127.0.0.1:9"
 """Where the backend is: the Host of a request of HTTP/1.0 that has none."""
 
+TRAILER = b"x"
+"""A field that may go on as a trailer."""
+
 _SPACES = re.compile(rb" +")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)", re.DOTALL)
 
@@ -36,6 +39,8 @@ class Read(NamedTuple):
     target: bytes
     host: bytes
     body: bytes
+    trailers: tuple[bytes, ...]
+    """Values of that which may go on; of another name nothing may."""
 
 
 class Reader:
@@ -83,6 +88,13 @@ class Reader:
                 self.refused = str(error)
         return self.requests[before:]
 
+    def welcome(self) -> bool:
+        """Whether a client waits for a Continue; asked once, it does so no more."""
+        waits = self._h11.they_are_waiting_for_100_continue
+        if waits:
+            self._h11.send(h11.InformationalResponse(status_code=100, headers=[]))
+        return waits
+
     @property
     def between(self) -> bool:
         """Whether nothing has come of a request that has not ended."""
@@ -98,7 +110,7 @@ class Reader:
             self._body += event.data
         elif isinstance(event, h11.EndOfMessage):
             assert self._head is not None
-            self.requests.append(_seen(self._head, self._body))
+            self.requests.append(_seen(self._head, self._body, event))
             rest = self._h11.trailing_data[0]
             if self._head.method == b"CONNECT":
                 self.closed = True
@@ -111,7 +123,7 @@ class Reader:
         return True
 
 
-def _seen(head: h11.Request, body: bytes) -> Read:
+def _seen(head: h11.Request, body: bytes, end: h11.EndOfMessage) -> Read:
     target, host = head.target, next((value for name, value in head.headers if name == b"host"), BACKEND)
     if absolute := _ABSOLUTE.fullmatch(target):
         host, target = absolute[1], absolute[2]
@@ -119,7 +131,8 @@ def _seen(head: h11.Request, body: bytes) -> Read:
             target = b"*" if head.method == b"OPTIONS" else b"/"
         elif target[:1] == b"?":
             target = b"/" + target
-    return Read(head.method, target, host, body)
+    trailers = tuple(bytes(value) for name, value in end.headers if name == TRAILER)
+    return Read(head.method, target, host, body, trailers)
 
 
 class _Backend(Transport):
@@ -136,7 +149,14 @@ class _Backend(Transport):
         for seen in self.reader.feed(bytes(data)):
             body = b"" if seen.method == b"HEAD" else b"ok"
             answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + body
-            asyncio.get_running_loop().call_soon(self.protocol.data_received, answer)  # type: ignore[union-attr]
+            self._say(answer)
+        if self.reader.welcome():
+            self._say(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _say(self, data: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        hear = self.protocol.data_received  # type: ignore[union-attr]
+        loop.call_soon(loop.call_soon, hear, data)  # no network answers before who has asked goes on
 
 
 class Between:
@@ -152,7 +172,7 @@ class Between:
     def __init__(self, driver: str) -> None:
         settings = Settings.model_validate(
             {
-                "groups": {"all": {"path": "/", "pool": "main"}},
+                "groups": {"all": {"path": "/", "pool": "main", "request_trailers": TRAILER.decode()}},
                 "pools": {"main": {"backends": [{"url": f"http://{BACKEND.decode()}"}], "health": {"kind": "none"}}},
                 "log": {"format": "off"},
                 "edge": {"driver": driver},
