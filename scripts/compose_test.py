@@ -22,6 +22,8 @@ TOKEN = "compose-test-" * 2
 PORTS = (18444, 18445)
 CLIENTS, RATE = 20, 100  # requests a second, of all clients together
 PATIENCE = 90.0
+BOUND = 400.0
+"""Seconds for all steps together."""
 ENVIRON = {
     **os.environ,
     "BASE_IMAGE": "localhost/l7lb-base",
@@ -50,8 +52,8 @@ def podman(*words: str) -> str:
     return subprocess.run(["podman", *words], capture_output=True, text=True, check=True, timeout=900).stdout
 
 
-async def ask(port: int, path: str, method: str = "GET", body: bytes = b"") -> tuple[int, bytes]:
-    """One request on a connection of its own. Raises OSError, EOFError, TimeoutError."""
+async def exchange(port: int, path: str, method: str = "GET", body: bytes = b"") -> tuple[int, bytes, bytes]:
+    """Status, head and body of one answer on a connection of its own. Raises OSError, EOFError, TimeoutError."""
     async with asyncio.timeout(10):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=unverified)
         try:
@@ -64,7 +66,14 @@ async def ask(port: int, path: str, method: str = "GET", body: bytes = b"") -> t
             writer.close()
         if not answer.startswith(b"HTTP/1.1 "):
             raise EOFError("no answer")
-        return int(answer[9:12]), answer.partition(b"\r\n\r\n")[2]
+        fields, _, said = answer.partition(b"\r\n\r\n")
+        return int(answer[9:12]), fields, said
+
+
+async def ask(port: int, path: str, method: str = "GET", body: bytes = b"") -> tuple[int, bytes]:
+    """Its status and body."""
+    status, _, said = await exchange(port, path, method, body)
+    return status, said
 
 
 class Load:
@@ -72,6 +81,8 @@ class Load:
 
     def __init__(self) -> None:
         self.requests = self.failed = self.retried = 0
+        self.unlimited = 0
+        """Answers of no rate limit."""
         self.errors: list[str] = []
         self._stopped = False
 
@@ -87,12 +98,13 @@ class Load:
         why = ""
         for attempt in range(2):
             try:
-                status, _ = await ask(PORTS[(number + attempt) % 2], "/")
+                status, fields, _ = await exchange(PORTS[(number + attempt) % 2], "/")
             except (OSError, EOFError, TimeoutError) as error:
                 why = repr(error)
             else:
                 if status == 200:
                     self.retried += attempt
+                    self.unlimited += b"\r\nratelimit:" not in fields.lower()
                     return
                 why = str(status)
         self.failed += 1
@@ -179,18 +191,25 @@ async def drained_everywhere(load: Load) -> str:
 
 
 async def redis_restarted(load: Load) -> str:
-    """What was said at run time is still there, and can be changed again."""
+    """SIGKILL for Redis, and its start: limits go on, what was said at run time is there and can be changed."""
     before = [backend["id"] for backend in await backends(PORTS[1]) if backend["draining"]]
     await asyncio.to_thread(podman, "restart", "-t", "0", containers("redis")[0])
 
     async def changes() -> bool:
         return (await ask(PORTS[1], f"/-/pools/web/backends/{before[0]}", "PATCH", b'{"draining": true}'))[0] == 200
 
+    async def shared() -> bool:
+        scrapes = [(await ask(port, "/-/metrics"))[1] for port in PORTS]
+        return all(b"\nl7lb_state_away 0" in scrape for scrape in scrapes)
+
     took = await until(changes, "Redis")
+    took += await until(shared, "limits to be shared again")
     after = [backend["id"] for backend in await backends(PORTS[0]) if backend["draining"]]
     if before != after:
         raise RuntimeError(f"{before} drained before, {after} after")
-    return f"in use again after {took:.1f} s, what was said is there"
+    if load.unlimited:
+        raise RuntimeError(f"{load.unlimited} answers of no rate limit")
+    return f"in use again after {took:.1f} s"
 
 
 STEPS = (scaled, backend_killed, balancer_killed, drained_everywhere, redis_restarted)
@@ -204,7 +223,7 @@ async def played() -> tuple[int, int]:
     load = Load()
     clients = [asyncio.create_task(load.client(number)) for number in range(CLIENTS)]
     for step in STEPS:
-        load.requests = load.failed = load.retried = 0
+        load.requests = load.failed = load.retried = load.unlimited = 0
         load.errors.clear()
         what = (step.__doc__ or "").strip()
         try:
@@ -227,7 +246,11 @@ def main() -> int:
            "--build-arg", f"COMPILE={os.environ.get('COMPILE', '0')}", "-t", "l7lb", str(ROOT))  # fmt: skip
     try:
         compose("up", "-d", "--no-build", "--scale", "backend=2", *SERVICES)
-        passed, failed = asyncio.run(played())
+        try:
+            passed, failed = asyncio.run(asyncio.wait_for(played(), BOUND))
+        except TimeoutError as error:
+            print(f"FAILED: {error or f'not done after {BOUND:.0f} s'}")
+            passed, failed = 0, len(STEPS)
         if failed:
             for service in ("balancer1", "balancer2"):
                 for container in containers(service):

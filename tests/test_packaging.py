@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from app.engine.telemetry.instruments import Instruments
 from settings.load import load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,7 +116,7 @@ def test_every_make_target_is_one_line_that_calls_scripts() -> None:
     targets = re.findall(r"^([a-z-]+):(.*)\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     found = {name: recipe for name, _, recipe in targets}
     plain = {"help", "install", "run", "test", "lint", "check", "bench", "lock", "up", "clean"}
-    assert set(found) == plain | {"cache-tests", "compile", "test-compiled", "compose-test"}
+    assert set(found) == plain | {"cache-tests", "compile", "test-long", "test-compiled", "compose-test"}
     for name, recipe in found.items():
         assert recipe.count("\n") == 1, name
         called = re.search(r"scripts/[\w./-]+|scripts\.\w+", recipe)
@@ -161,6 +163,14 @@ def test_compose_starts_a_balancer_whose_settings_load() -> None:
     assert backends == set(services)
     assert len(backends) == 5
     assert settings.rate_limit.rate == (100, 60.0)
+
+
+def test_the_dashboard_shows_what_is_measured() -> None:
+    there = {metric.name for metric in Instruments(dispatchers=tuple, limited=tuple, mirrored=tuple, dropped=int).all}
+    said = (ROOT / "deploy/grafana.json").read_text()
+    shown = {panel["title"]: panel["targets"] for panel in json.loads(said)["panels"]}
+    assert all(shown.values())
+    assert set(re.findall(r"l7lb_[a-z_]+", said)) <= there | {"l7lb_request_duration_seconds_bucket"}
 
 
 def test_compose_starts_a_cluster_whose_settings_load() -> None:

@@ -15,6 +15,9 @@ from app.domain.errors import BadRequest, NotSupported
 
 Headers = list[tuple[bytes, bytes]]
 
+DIGITS = 19
+"""Of a Content-Length, at most: those of a signed 64 bit number. More zeros in front are not read everywhere."""
+
 _WATCHED = frozenset((b"host", b"transfer-encoding", b"content-length", b"expect", b"upgrade"))
 _NAME = re.compile(rb"[A-Za-z0-9._-]{1,255}")
 _PORT = re.compile(rb"[0-9]{0,5}")
@@ -63,6 +66,8 @@ def framing_of(headers: Headers, http11: bool) -> Framing:
                 host = value
                 check_host(value)
             elif name == b"content-length":
+                if len(value) > DIGITS:
+                    raise BadRequest("Content-Length has too many digits")
                 length = int(value)
             elif name == b"transfer-encoding":
                 codings = value if codings is None else codings + b"," + value

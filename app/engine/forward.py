@@ -246,7 +246,8 @@ class Forwarder:
         request.replayable = request.body is None and outbound.method in IDEMPOTENT
         request.until = outbound.until
         request.upgrade = outbound.upgrade
-        request.expects = outbound.expects
+        if outbound.expects and body is not None:  # who is given a part of it need not say that it wants the rest
+            request.expects = body.taken == b""
         return request
 
     def _after(self, outbound: Outbound, response: UpstreamResponse | None, error: ProxyError | None) -> float:

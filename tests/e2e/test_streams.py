@@ -139,6 +139,19 @@ class TestExpect:
                 assert (response.status, response.body) == (200, b"thanks")
         assert backend.bodies == [b"hello", b"hello"]
 
+    def test_a_client_that_does_not_wait_with_the_rest(self, balancer: Balancer, backend: Backend) -> None:
+        """A backend that has a part of the body need not say Continue any more (RFC 9110 section 10.1.1)."""
+        backend.play(forever(read_all, send(reply(b"thanks"))))
+        took = []
+        with balancer.client() as client:
+            for number in range(1, 4):
+                client.send(EXPECTS + b"he")
+                until(lambda number=number: len(backend.requests) == number, "the head")
+                began = time.monotonic()
+                assert client.ask(b"llo").body == b"thanks"
+                took.append(time.monotonic() - began)
+        assert min(took) < 0.9, took
+
     def test_a_connection_is_not_used_again_where_a_body_is_owed(self, balancer: Balancer, backend: Backend) -> None:
         """Neither by us nor by the backend: the next request would be taken for it."""
         backend.play(forever(read_head, send(reply(b"no", status="401 Unauthorized"))))

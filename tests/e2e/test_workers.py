@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import lmdb
 import pytest
 
 from tests.support.backend import Backend
@@ -18,6 +21,7 @@ from tests.support.control import OPEN, TOKEN
 from tests.support.raw import Client, Response, request
 from tests.support.server import Balancer, pool
 from tests.support.steady import Steady
+from tests.support.supervised import serving
 from tests.support.until import until
 from tests.support.workers import workers
 
@@ -165,6 +169,56 @@ def test_a_worker_that_is_killed_takes_nothing_along(start: Callable[..., Backen
         # what each of `each` asked to find both workers was for the control plane, and took nothing
         assert statuses.count(200) == 40
         assert statuses.count(429) == 20
+
+
+def test_clients_of_killed_workers_retry_once() -> None:
+    """SIGKILL to three workers, one after the other, under load: whatever broke is answered the second time."""
+    with workers(2) as (a, b):
+        settings = {"LB_ROUTES": "/=main", "LB_POOLS__MAIN__BACKENDS": f"{a.url},{b.url}", **OPEN}
+        with Balancer(settings, *TWO) as balancer, Steady(balancer.port, rate=200, again=True) as steady:
+            for _ in range(3):
+                victim = serving(balancer)[0]
+                os.kill(victim, signal.SIGKILL)
+
+                def replaced(victim: int = victim) -> bool:
+                    return victim not in serving(balancer) and len(serving(balancer)) == 2
+
+                until(replaced, "a worker in its place", within=20)
+                with each(balancer):  # both serve
+                    steady.pass_by(100)
+        assert set(steady.counts) == {200, "again"}, steady.counts
+
+
+def test_readers_of_the_killed_are_reaped(tmp_path: Path, start: Callable[..., Backend]) -> None:
+    """What they were reading would else keep its pages for ever; who is started in a worker's place sees to that."""
+    backend, state = start().answer(b"hello"), tmp_path / "state"
+    with balancing(backend, LB_STATE=f"lmdb:{state}") as balancer, each(balancer) as (one, _):
+        environments = [path.parent for path in state.glob("*/data.mdb")]
+        assert len(environments) == 3, environments
+        readers = [_killed_while_it_reads(path) for path in environments]
+        assert [_readers(path) for path in environments] == [{pid} for pid in readers]
+        os.kill(one.me["pid"], signal.SIGKILL)
+        until(lambda: not any(map(_readers, environments)), "the readers to be gone", within=20)
+
+
+def _killed_while_it_reads(path: Path) -> int:
+    """Its pid. A worker reads for microseconds at a time, too short to be hit."""
+    reads = (
+        "import lmdb, sys, time; t = lmdb.open(sys.argv[1], readonly=True).begin(); print(flush=True); time.sleep(60)"
+    )
+    reader = subprocess.Popen([sys.executable, "-c", reads, str(path)], stdout=subprocess.PIPE)
+    assert reader.stdout is not None
+    with reader.stdout as printed:
+        assert printed.readline() == b"\n"
+        reader.kill()
+        reader.wait()
+    return reader.pid
+
+
+def _readers(path: Path) -> set[int]:
+    """Who has a place among the readers of an environment."""
+    with lmdb.open(str(path), readonly=True) as env:
+        return {int(line.split()[0]) for line in env.readers().splitlines() if line.split()[0].isdigit()}
 
 
 def test_a_rolling_restart_fails_nothing() -> None:

@@ -17,15 +17,17 @@ class Steady:
     GETs at *rate* a second from *clients* connections, until it is left.
 
     When they all wait for an answer, requests that are due are made as soon as one has it: none is left out.
+    With *again*, they try once more what broke, as `load` does.
     """
 
-    def __init__(self, port: int, *, rate: int, clients: int = 40, target: str = "/") -> None:
+    def __init__(self, port: int, *, rate: int, clients: int = 40, target: str = "/", again: bool = False) -> None:
         self.counts: Counter[int | str] = Counter()
         self.begun = 0
         self._port = port
         self._rate = rate
         self._clients = clients
         self._target = target
+        self._again = again
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="clients")
 
@@ -47,6 +49,7 @@ class Steady:
             target=self._target,
             pause=pause,  # type: ignore[arg-type]
             stop=lambda: self._stopped,
+            again=self._again,
         )
 
     def __enter__(self) -> Self:

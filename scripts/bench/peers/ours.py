@@ -95,4 +95,10 @@ def with_backends(backends: int) -> Build:
 
 
 def with_workers(workers: int) -> Build:
+    """One keeps the buckets of its limit in memory; more of them, and that is LMDB, share them."""
     return lambda site: full(site, {}, "--workers", str(workers))
+
+
+def with_lmdb(site: Site) -> Peer:
+    """One process with its buckets in LMDB all the same: which part of the price of workers is that."""
+    return full(site, {"LB_STATE": f"lmdb:{site.directory}/state"})

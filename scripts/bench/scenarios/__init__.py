@@ -6,7 +6,7 @@ from scripts.bench.backends import POST_BYTES, bulk, reading, talking, thousand
 from scripts.bench.bulk import download, upload
 from scripts.bench.peers import PEERS
 from scripts.bench.peers.nginx import nginx_websocket
-from scripts.bench.peers.ours import l7lb_bridge, with_backends, with_groups, with_workers
+from scripts.bench.peers.ours import l7lb_bridge, with_backends, with_groups, with_lmdb, with_workers
 from scripts.bench.scenarios.loads import Requests
 from scripts.bench.scenarios.memory import memory
 from scripts.bench.scenarios.messages import messages
@@ -31,7 +31,7 @@ GROUP_ROWS = {"l7lb 1 group": with_groups(1), "l7lb 1000 groups": with_groups(10
 BACKEND_ROWS = {"l7lb 2 backends": with_backends(2), "l7lb 1000 backends": with_backends(1000)}
 SCRAPED_ROWS = {"l7lb 1 worker": scraped(1), "l7lb 8 workers": scraped(8)}
 TAKING_ROWS = {f"l7lb {kind}": taking(kind) for kind in KINDS}
-WORKER_ROWS = {"l7lb 1 worker": with_workers(1), "l7lb 2 workers": with_workers(2)}
+WORKER_ROWS = {"l7lb 1 worker": with_workers(1), "l7lb 1 in lmdb": with_lmdb, "l7lb 2 workers": with_workers(2)}
 
 MESSAGE_ROWS = {
     "nginx": nginx_websocket,
@@ -51,7 +51,12 @@ SCENARIOS: dict[str, Scenario] = {
     "backends": Scenario(
         "l7lb with 1000 backends to 2, no health checks", Requests(least=2000), BACKEND_ROWS, thousand, True
     ),
-    "workers": Scenario("l7lb with two workers to one, on one core", Requests(), WORKER_ROWS, own_rows=True),
+    "workers": Scenario(
+        "l7lb with two workers, who share their limits by LMDB, to one; on one core",
+        Requests(),
+        WORKER_ROWS,
+        own_rows=True,
+    ),
     "rate": Scenario("small GET at 60 % of what saturates l7lb, open loop", rate, LIKE_OURS),
     "scrape": Scenario("l7lb: a scrape of one worker that answers for eight", scrape, SCRAPED_ROWS, own_rows=True),
     "takes": Scenario("l7lb: one decision of a rate limit, by kind of state", takes, TAKING_ROWS, own_rows=True),
