@@ -17,8 +17,8 @@ class Registration:
     Attributes:
         spec: of one that was registered; None of one that another source names.
 
-        ttl: seconds after which one that was registered is gone when it does not register again; 0 is never. Of one that
-            was taken out and that nobody names any more: for which that is remembered.
+        ttl: seconds after which one that was registered is gone when it does not register again; 0 is never. Of one
+            that was taken out and that nobody names any more: for which that is remembered.
 
         weight: in place of that of *instead_of*; None is that of the source.
 

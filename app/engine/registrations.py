@@ -4,8 +4,8 @@
                      |                                                            drained, weighed, taken out
                      +--ttl--> beat, which goes by itself: whose beat is over is gone, and its note later
 
-A write is in force here when it returns, elsewhere within LOOK on a machine, and CLUSTER_LOOK over many. What holds here
-is always what was read: a board may be slow to say that it has written, and others may have written since.
+A write is in force here when it returns, elsewhere within LOOK on a machine, and CLUSTER_LOOK over many. What holds
+here is always what was read: a board may be slow to say that it has written, and others may have written since.
 """
 
 from __future__ import annotations

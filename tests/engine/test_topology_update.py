@@ -262,7 +262,7 @@ def test_one_that_comes_back_by_a_reload_is_the_same() -> None:
 
 
 def test_one_that_somebody_removed_stays_away() -> None:
-    """While its source goes on to say the same of it; until that has stopped, and begins anew, or says something else."""
+    """Until its source says something else of it, or has stopped to name it, and begins anew."""
     topology, _ = made(said(a={"health": UNPROBED}))
     topology.update("a", "dns", backends("http://x", "http://y"))
     pool = topology.pools["a"]
