@@ -108,6 +108,7 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     running.jobs.start("duty", running.duty.run)
     running.jobs.start("tallies", running.tallies.run)
     running.jobs.start("hints", running.hints.run)
+    await running.calls.settle()
     await running.reload.settle()
     running.jobs.start("settings file", running.reload.watch)
     running.jobs.start("reloads", running.calls.run)

@@ -26,7 +26,11 @@ import httpx
 LISTEN = 0.05
 """Seconds between two attempts to find out whether the server listens."""
 PATIENCE = 5.0
-"""Seconds that l7lb has to answer."""
+"""Seconds that l7lb has to answer, and in which being taken out is tried."""
+AGAIN = 0.5
+"""Seconds between two attempts at that."""
+SHORTEST = 1.0
+"""Seconds that a ttl has at least."""
 
 log = logging.getLogger("l7lb.register")
 
@@ -47,9 +51,13 @@ class Registered:
 
         weight: share of the traffic beside the others.
 
-        ttl: seconds after which it is gone when it is not heard of; it registers again three times as often.
+        ttl: seconds, at least 1, after which it is gone when it is not heard of; it registers again three times as
+            often.
 
         verify: as httpx has it: a context that trusts the certificate of *to*, or whether it is looked at.
+
+    Raises:
+        ValueError: one of them cannot be; says which.
     """
 
     def __init__(
@@ -64,6 +72,13 @@ class Registered:
         ttl: float = 15.0,
         verify: ssl.SSLContext | bool = True,
     ) -> None:
+        if ttl < SHORTEST:
+            raise ValueError(f"ttl: {ttl:g} s is too short; write at least {SHORTEST:g}")
+        if not token.isascii():
+            raise ValueError("token: it can be of ASCII characters only")
+        for name, value in (("to", to), ("url", url)):
+            if not _is_url(value):
+                raise ValueError(f"{name}: {value} is no URL; write one such as http://10.0.0.5:8000")
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or {"http": 80, "https": 443}[parts.scheme]
         self._place = f"{to.rstrip('/')}/pools/{quote(pool, safe='')}/backends"
@@ -73,44 +88,75 @@ class Registered:
             headers={"authorization": f"Bearer {token}"}, verify=verify, timeout=PATIENCE, trust_env=False
         )
         self._task: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
 
     def begin(self) -> None:
         """Register as soon as the backend listens, and stay registered."""
         self._task = asyncio.create_task(self._stay())
 
     async def end(self) -> None:
-        """Have it taken out, where it is registered; twice is once."""
+        """Have it taken out, where it is registered; twice is once.
+
+        What is on its way to l7lb is waited for: it would be registered again by that.
+        """
         task, self._task = self._task, None
         if task is None:
             return
+        self._over.set()
+        await asyncio.wait({task}, timeout=PATIENCE)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        why = ""
         try:
-            await self._client.delete(f"{self._place}/{quote(str(self._said['id']), safe='')}")
-        except httpx.HTTPError as error:
-            log.warning("not taken out at %s: %r; it goes by itself", self._place, error)
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    why = await self._ask("DELETE", f"{self._place}/{quote(str(self._said['id']), safe='')}", 404)
+                    if not why:
+                        break
+                    await asyncio.sleep(AGAIN)
+        except TimeoutError:
+            log.warning("not taken out at %s: %s; it goes by itself", self._place, why or "no answer")
         await self._client.aclose()
 
     async def _stay(self) -> None:
-        while True:
+        while not self._over.is_set():
             with suppress(OSError):
                 _, writer = await asyncio.open_connection(self._host, self._port)
                 writer.close()
                 break
-            await asyncio.sleep(LISTEN)
+            await self._pause(LISTEN)
         failed = False
-        while True:
-            try:
-                response = await self._client.post(self._place, json=self._said)
-                why = "" if response.status_code in (200, 201) else f"{response.status_code}: {response.text}"
-            except httpx.HTTPError as error:
-                why = repr(error)
+        while not self._over.is_set():
+            why = await self._ask("POST", self._place, said=self._said)
             if why and not failed:
                 log.warning("not registered at %s: %s; it is tried again", self._place, why)
             elif failed and not why:
                 log.warning("registered at %s again", self._place)
             failed = bool(why)
-            await asyncio.sleep(min(1.0, self._rest) if why else self._rest)
+            await self._pause(min(1.0, self._rest) if why else self._rest)
+
+    async def _ask(self, method: str, url: str, *fine: int, said: Any = None) -> str:
+        """Why it was not done; "" when it was, or the status is *fine*."""
+        try:
+            response = await self._client.request(method, url, json=said)
+        except httpx.HTTPError as error:
+            return repr(error)
+        done = response.is_success or response.status_code in fine
+        return "" if done else f"{response.status_code}: {response.text}"
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but no longer than until the end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+
+
+def _is_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in ("http", "https") and bool(httpx.URL(value).host) and parts.port != 0
+    except (ValueError, httpx.InvalidURL):
+        return False
 
 
 def registered(to: str, *, drain: float = 1.0, **said: Any) -> Callable[[Any], AbstractAsyncContextManager[None]]:

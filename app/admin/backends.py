@@ -9,6 +9,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from time import monotonic
 from typing import Self
+from urllib.parse import quote
 
 from pydantic import ConfigDict, Field, model_validator
 from starlette.requests import Request
@@ -146,21 +147,19 @@ class Backends:
         self._check_address(spec)
         present, revision = await self._registrations.look(pool.name, spec.id)
         _check_conditions(request, revision, there=present.spec is not None)
-        path = f"{request.url.path}/{spec.id}"
-        if present.removed:
+        path = f"{request.url.path}/{quote(spec.id, safe=':')}"
+        if present.removed and present.spec is None and not present.ttl:
             revision = await self._registrations.write(pool.name, spec.id, Registration(), revision)
             if (back := _by_id(pool, spec.id)) is not None:
                 _log.info("pool %s: backend %s is back", pool.name, spec.id)
                 return self._show(back, 201, location=path)
         if present.spec is None and _by_id(pool, spec.id) is not None:
             raise Refusal(409, f"{spec.id} is there already, and not by registration: take another id")
-        said = Registration(spec=spec, ttl=new.ttl)
-        if said != present:
-            await self._registrations.write(pool.name, spec.id, said, revision)
+        if await self._registrations.register(pool.name, Registration(spec=spec, ttl=new.ttl), revision):
             _log.info("pool %s: backend %s is registered: %s", pool.name, spec.id, spec.url)
-        await self._registrations.beat(pool.name, spec.id, new.ttl)
-        backend = _by_id(pool, spec.id)
-        assert backend is not None
+        backend = _by_id(self._pool(request), spec.id)
+        if backend is None:  # somebody has taken it out in that moment
+            raise Conflict(0)
         return self._show(backend, 200 if present.spec is not None else 201, location=path)
 
     def _check_address(self, spec: BackendSettings) -> None:
@@ -197,8 +196,7 @@ class Backends:
         present, revision = await self._registrations.look(pool.name, backend.id)
         _check_conditions(request, revision, there=True)
         if present.spec is not None:
-            await self._registrations.write(pool.name, backend.id, Registration(), revision)
-            await self._registrations.beat(pool.name, backend.id, 0)
+            await self._registrations.withdraw(pool.name, backend.id, revision)
         else:
             self._check_unneeded(backend)
             said = Registration(removed=True, instead_of=backend.spec)
@@ -221,13 +219,15 @@ def _by_id(pool: Pool, wanted: str) -> Backend | None:
 
 def _check_conditions(request: Request, revision: int, *, there: bool) -> None:
     """Raises Refusal where If-Match or If-None-Match forbid it (RFC 9110 sections 13.1.1 and 13.1.2)."""
-    match, none = request.headers.get("if-match"), request.headers.get("if-none-match")
-    if match is not None and not (there and _named(match, revision)):
+    match, none = (_tags(request, name) for name in ("if-match", "if-none-match"))
+    own = {"*", f'"{revision}"'} if there else set()
+    if match is not None and not match & own:
         raise Refusal(412, f"it is at revision {revision}")
-    if none is not None and there and _named(none, revision):
+    if none is not None and {tag.removeprefix("W/") for tag in none} & own:
         raise Refusal(412, f"it is there, at revision {revision}")
 
 
-def _named(field: str, revision: int) -> bool:
-    tags = {tag.strip() for tag in field.split(",")}
-    return "*" in tags or f'"{revision}"' in tags
+def _tags(request: Request, name: str) -> set[str] | None:
+    """What all fields of that name list; None without one."""
+    fields = request.headers.getlist(name)
+    return {tag.strip() for field in fields for tag in field.split(",")} if fields else None

@@ -44,6 +44,9 @@ def run(args: argparse.Namespace) -> int:
     if not token:
         print("error: LB_ADMIN__TOKEN: it is missing; write the token of the control plane", file=sys.stderr)
         return 2
+    if not token.isascii():
+        print("error: LB_ADMIN__TOKEN: it can be of ASCII characters only", file=sys.stderr)
+        return 2
     try:
         verify: ssl.SSLContext | bool = ssl.create_default_context(cafile=args.ca) if args.ca else not args.insecure
     except OSError as error:
@@ -66,18 +69,18 @@ async def _run(args: argparse.Namespace, token: str, verify: ssl.SSLContext | bo
             ttl=args.ttl,
             verify=verify,
         )
-    except (KeyError, ValueError):
-        print(f"error: --url {args.url}: write one such as http://10.0.0.5:8000", file=sys.stderr)
+    except ValueError as error:
+        print(f"error: --{error}", file=sys.stderr)
         return 2
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):  # before there is a command that nobody would stop
+        loop.add_signal_handler(number, told.set)
     try:
         process = await asyncio.create_subprocess_exec(*args.program)
     except OSError as error:
         print(f"error: {args.program[0]}: {error.strerror}", file=sys.stderr)
         return 127
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
     backend.begin()
     ended, asked = asyncio.create_task(process.wait()), asyncio.create_task(told.wait())
     await asyncio.wait({ended, asked}, return_when=asyncio.FIRST_COMPLETED)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Annotated, Self
+
+from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from settings.pools import BackendSettings
-
-_SPECS = ("spec", "instead_of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +17,8 @@ class Registration:
     Attributes:
         spec: of one that was registered; None of one that another source names.
 
-        ttl: seconds after which one that was registered is gone when it does not register again; 0 is never.
+        ttl: seconds after which one that was registered is gone when it does not register again; 0 is never. Of one
+            that was taken out and that nobody names any more: for which that is remembered.
 
         weight: in place of that of *instead_of*; None is that of the source.
 
@@ -32,35 +32,26 @@ class Registration:
         let_go: wall-clock seconds, from when on it keeps no client that a cookie keeps at it; None is never.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     spec: BackendSettings | None = None
-    ttl: float = 0.0
-    weight: int | None = None
+    ttl: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    weight: Annotated[int, Field(ge=0, le=65535)] | None = None
     removed: bool = False
     instead_of: BackendSettings | None = None
     draining: bool = False
-    let_go: float | None = None
+    let_go: FiniteFloat | None = None
 
     def encoded(self) -> bytes:
         """As JSON, which `decoded` reads again."""
-        specs = {name: getattr(self, name) for name in _SPECS}
-        said = {
-            "ttl": self.ttl,
-            "weight": self.weight,
-            "removed": self.removed,
-            "draining": self.draining,
-            "let_go": self.let_go,
-            **{name: spec and spec.model_dump(mode="json") for name, spec in specs.items()},
-        }
-        return json.dumps(said).encode()
+        return _NOTE.dump_json(self)
 
     @classmethod
-    def decoded(cls, note: bytes) -> Self | None:
+    def decoded(cls, note: bytes) -> Registration | None:
         """What was encoded; None where it cannot be read, being of another version."""
         try:
-            said = json.loads(note)
-            specs = {name: said[name] and BackendSettings.model_validate(said[name]) for name in _SPECS}
-            return cls(**{**said, **specs})
-        except (ValueError, TypeError, KeyError):  # pydantic's is a ValueError
+            return _NOTE.validate_json(note)
+        except ValidationError:
             return None
 
     @property
@@ -81,3 +72,6 @@ class Registration:
     def removes(self, source: BackendSettings) -> bool:
         """Whether the backend is taken out while the source says this."""
         return self.removed and self.instead_of == source
+
+
+_NOTE = TypeAdapter(Registration)

@@ -15,9 +15,11 @@ from app.engine.reload import Refused
 from app.engine.state.board import BoardAway, Table, follow
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from app.engine.crew import Crew, Mate
     from app.engine.reload import Reload
-    from app.engine.state.board import Board
+    from app.engine.state.board import Board, Note
     from settings.changes import Changed
 
 CALLS = Table("calls")
@@ -33,6 +35,8 @@ KEPT = 3600.0
 """Seconds that an answer stands."""
 
 log = logging.getLogger("l7lb.reload")
+
+_NONE = (-1, "", "")
 
 Verb = Literal["reload", "rollback"]
 
@@ -68,17 +72,20 @@ class Calls:
         """This worker."""
         return self._crew.me
 
+    async def settle(self) -> None:
+        """At the start, before the settings file is read: what was asked for before, that does."""
+        with suppress(BoardAway):
+            self._seen = _revision(await self._board.read(CALLS))
+
     async def run(self) -> None:
         """The job: listen, and do."""
         async with aclosing(follow(self._board, CALLS, LISTEN)) as found:
             async for notes in found:
-                note = notes.get(CALL)
-                revision = note.revision if note is not None else 0
-                if note is not None and -1 < self._seen < revision:  # what was asked before, reading the file did
-                    call = json.loads(note.value)
-                    if call["by"] != self._crew.id:
-                        await self._do(call["verb"], call["revision"], revision)
-                self._seen = max(self._seen, revision)
+                before, self._seen = self._seen, _revision(notes)  # it is less where the board has lost what it had
+                if -1 < before < self._seen and (call := _call(notes[CALL].value)) is not None:
+                    verb, digest, by = call
+                    if by != self._crew.id:
+                        await self._do(verb, digest, self._seen)
 
     async def reload(self) -> tuple[list[Changed], list[Answer]]:
         """Reload here, then everywhere: what that changed here, and what came of it. Raises as `Reload.reload` does."""
@@ -129,14 +136,36 @@ class Calls:
         await self._board.write(ANSWERS, self._crew.id, json.dumps(said).encode(), seconds=KEPT)
 
     async def _heard(self, call: int) -> list[Answer]:
-        """What everybody who is here has said to *call*."""
-        said = {worker: json.loads(note.value) for worker, note in (await self._board.read(ANSWERS)).items()}
+        """What everybody who is here has said to *call*, or to one after it, which was done later still."""
+        said = {worker: _answer(note.value) for worker, note in (await self._board.read(ANSWERS)).items()}
         answers = []
         for mate in await self._crew.present(self._board):
-            answer = said.get(mate.id, {})
-            if answer.get("call") == call:
-                state = "refused" if answer["why"] else "applied"
-                answers.append(Answer(mate, state, answer["revision"], answer["why"]))
+            answered, revision, why = said.get(mate.id, _NONE)
+            if answered >= call:
+                answers.append(Answer(mate, "refused" if why else "applied", revision, why))
             else:
                 answers.append(Answer(mate, "silent", "", ""))
         return answers
+
+
+def _revision(notes: Mapping[str, Note]) -> int:
+    """Of the last call; 0 without one."""
+    return notes[CALL].revision if CALL in notes else 0
+
+
+def _call(note: bytes) -> tuple[Verb, str, str] | None:
+    """What is asked for, which revision, and by whom; None where it cannot be read, being of another version."""
+    try:
+        said = json.loads(note)
+        return said["verb"], str(said["revision"]), str(said["by"])
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _answer(note: bytes) -> tuple[int, str, str]:
+    """To which call, which revision is in force, and why it was refused; _NONE where that cannot be read."""
+    try:
+        said = json.loads(note)
+        return int(said["call"]), str(said["revision"]), str(said["why"])
+    except (ValueError, TypeError, KeyError):
+        return _NONE

@@ -2,9 +2,10 @@
 
     who registers --write--> note, lasting --follow--> every worker and machine --Topology.update--> source `admin`
                      |                                                            drained, weighed, taken out
-                     +--ttl--> beat, which goes by itself: whose beat is over is gone, and its note soon after
+                     +--ttl--> beat, which goes by itself: whose beat is over is gone, and its note later
 
-A write is in force here when it returns, elsewhere within LOOK on a machine, and CLUSTER_LOOK over many.
+A write is in force here when it returns, elsewhere within LOOK on a machine, and CLUSTER_LOOK over many. What holds
+here is always what was read: a board may be slow to say that it has written, and others may have written since.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from math import inf
 from app.domain.registration import Registration
 from app.engine.crew import Crew
 from app.engine.said import Key, Said
-from app.engine.state.board import Board, BoardAway, Conflict, Note, Table, follow
+from app.engine.state.board import Board, BoardAway, Conflict, Note, Table
 from app.engine.topology import Topology
 
 BACKENDS = Table("backends", lasting=True)
@@ -29,10 +30,14 @@ BEATS = Table("beats")
 """`pool/backend` -> nothing; as long as the note is there."""
 LOOK, CLUSTER_LOOK = 0.1, 0.25
 """Seconds between two looks at the board."""
+LISTEN = 0.5
+"""Seconds between two looks at the beats: a note that is new is believed without one."""
 MOST = 4096
 """Notes that are kept."""
 TIDY = 5.0
 """Seconds between two looks for notes of those that are gone, by who has the lease for that."""
+KEPT = 30.0
+"""Seconds for which, at least, the note of one that is gone is kept; so long, too, that it was taken out."""
 
 log = logging.getLogger("l7lb.registrations")
 
@@ -43,6 +48,9 @@ class TooMany(Exception):
 
 class Registrations:
     """What is said of backends, and those that are registered.
+
+    One that has a ttl is there while its beat is, and at first, for its ttl since its note was seen here: it may have
+    come before its beat, and after a start, or while the board was away, nobody could register again.
 
     Args:
         board: of the cluster.
@@ -72,25 +80,37 @@ class Registrations:
         self._clock = clock
         self._look = look
         self._known: dict[Key, tuple[Registration, int]] = {}
-        self._beats: set[Key] = set()
-        self._believed = inf  # until then, who has a ttl is there without a beat
+        self._heard: dict[Key, float] = {}  # since when, of those that have a ttl
+        self._beats: dict[Key, int] = {}
+        self._seen = self._listened = -1
+        self._due = -inf  # a beat is over then
+        self._gone: frozenset[Key] = frozenset()
+        self._over: dict[Key, float] = {}  # since when, of those that are gone
         self._said = Said(topology, networks, clock, wall)
 
     async def settle(self) -> None:
         """At the start: have what the board says."""
-        self._believed = inf
         with suppress(BoardAway):
-            self._take(await self._board.read(BACKENDS))
-            self._take_beats(await self._board.read(BEATS))
-        longest = max((said.ttl for said, _ in self._known.values()), default=0.0)
-        self._believed = self._clock() + longest
+            await self._read()
+            await self._listen()
 
     async def run(self) -> None:
         """The job: follow the board, and clear away what is over."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow(BACKENDS, self._take))
-            group.create_task(self._follow(BEATS, self._take_beats))
-            group.create_task(self._tidy())
+        listen = tidy = self._clock()
+        while True:
+            now = self._clock()
+            try:
+                await self._read()
+                if now >= listen:
+                    listen = now + LISTEN
+                    await self._listen()
+                if now >= tidy:
+                    tidy = now + TIDY
+                    await self._tidy()
+            except BoardAway:  # those that are there now may not be able to say so
+                self._heard = {key: since if key in self._gone else now for key, since in self._heard.items()}
+            self._expire()
+            await asyncio.sleep(self._look)
 
     def known(self, pool: str, backend: str) -> tuple[Registration, int]:
         """What is said of a backend, as far as is known here, and the revision of that; 0 where nothing is."""
@@ -98,7 +118,7 @@ class Registrations:
 
     async def look(self, pool: str, backend: str) -> tuple[Registration, int]:
         """The same, asked of the board. Raises BoardAway."""
-        self._take(await self._board.read(BACKENDS))
+        await self._read()
         return self.known(pool, backend)
 
     async def write(self, pool: str, backend: str, said: Registration, expected: int) -> int:
@@ -121,72 +141,124 @@ class Registrations:
             BoardAway: nobody could be told; it may hold all the same.
         """
         key = (pool, backend)
-        if key not in self._known and len(self._known) >= MOST:
-            raise TooMany(f"{MOST} backends have something said of them")
+        self._check_room(key)
         note = None if said.empty else said.encoded()
         revision = await self._board.write(BACKENDS, "/".join(key), note, expected=expected)
-        if note is None:
-            self._known.pop(key, None)
-            revision = 0
-        else:
-            self._known[key] = said, revision
-        self._apply()
-        return revision
+        await self._read()
+        return revision if note is not None else 0
 
-    async def beat(self, pool: str, backend: str, ttl: float) -> None:
-        """It is there for *ttl* seconds more; 0 is no more. Raises BoardAway."""
-        key = (pool, backend)
-        await self._board.write(BEATS, "/".join(key), b"" if ttl else None, seconds=ttl or inf)
-        if ttl:
-            self._beats.add(key)
-        else:
-            self._beats.discard(key)
-        self._apply()
+    async def register(self, pool: str, said: Registration, expected: int) -> bool:
+        """Have the backend of *said* there, and again for its ttl; whether anything is another than at *expected*.
 
-    async def _follow(self, table: Table, take: Callable[[Mapping[str, Note]], None]) -> None:
-        async for notes in follow(self._board, table, self._look):
-            take(notes)
+        Its beat comes first, so that nobody who sees the note takes it for one that is gone. Where that was over, the
+        note is written anew: who would clear it away has to see that. Raises as `write` does.
+        """
+        assert said.spec is not None
+        self._check_room((pool, said.spec.id))
+        beating = not said.ttl or await self._beat((pool, said.spec.id), said.ttl)
+        if beating and self.known(pool, said.spec.id) == (said, expected):
+            return False
+        await self.write(pool, said.spec.id, said, expected)
+        return True
+
+    async def withdraw(self, pool: str, backend: str, expected: int) -> None:
+        """Have one that is registered be gone at once, even where no other is there. Raises as `write` does.
+
+        That it was taken out is kept for a while, for all to see. Its beat is taken away unless somebody has renewed
+        it, who registers it again.
+        """
+        spec = self.known(pool, backend)[0].spec
+        beat = self._beats.get((pool, backend))
+        said = Registration(ttl=KEPT, removed=True, instead_of=spec and self._said.allowed(spec))
+        await self.write(pool, backend, said, expected)
+        if beat is not None:
+            with suppress(Conflict):
+                await self._board.write(BEATS, f"{pool}/{backend}", None, expected=beat)
+
+    def _check_room(self, key: Key) -> None:
+        if key not in self._known and len(self._known) >= MOST:
+            raise TooMany(f"{MOST} backends have something said of them")
+
+    async def _beat(self, key: Key, ttl: float) -> bool:
+        """It is there for *ttl* seconds more; whether it was."""
+        name = "/".join(key)
+        known = self._beats.get(key, 0)
+        try:
+            self._beats[key] = await self._board.write(BEATS, name, b"", expected=known, seconds=ttl)
+        except Conflict as conflict:
+            known = conflict.revision
+            self._beats[key] = await self._board.write(BEATS, name, b"", seconds=ttl)
+        self._expire()
+        return known > 0
+
+    async def _read(self) -> None:
+        """Have what is said now. Raises BoardAway."""
+        revision = await self._board.revision(BACKENDS)
+        if revision != self._seen:
+            self._take(await self._board.read(BACKENDS))
+            self._seen = revision  # what came meanwhile is read again
+
+    async def _listen(self) -> None:
+        """Hear whose beats are there. Raises BoardAway."""
+        revision = await self._board.revision(BEATS)
+        if revision != self._listened or self._clock() >= self._due:
+            notes = await self._board.read(BEATS)
+            self._listened = revision
+            self._due = self._clock() + min((note.seconds for note in notes.values()), default=inf)
+            self._beats = {_key(name): note.revision for name, note in notes.items()}
+            self._expire()
 
     def _take(self, notes: Mapping[str, Note]) -> None:
-        known = {}
+        known, heard = {}, {}
         for name, note in notes.items():
             key = _key(name)
-            before = self._known.get(key)
-            said = before[0] if before is not None and before[1] == note.revision else Registration.decoded(note.value)
+            said, revision = self._known.get(key, (None, 0))
+            if revision != note.revision:
+                said = Registration.decoded(note.value)
+                self._heard.pop(key, None)
             if said is None:
                 log.error("what is said of backend %s cannot be read", name)
                 continue
             known[key] = said, note.revision
-        self._known = known
-        self._apply()
+            if said.ttl:
+                heard[key] = self._heard.get(key, self._clock())
+        self._known, self._heard = known, heard
+        self._hold()
 
-    def _take_beats(self, notes: Mapping[str, Note]) -> None:
-        self._beats = {_key(name) for name in notes}
-        self._apply()
-
-    def _apply(self) -> None:
+    def _hold(self) -> None:
         """Have the topology be as is said."""
-        self._said.hold({key: said for key, (said, _) in self._known.items()}, self._there)
+        self._gone = self._missing()
+        self._said.hold({key: said for key, (said, _) in self._known.items() if key not in self._gone})
 
-    def _there(self, key: Key, said: Registration) -> bool:
-        return not said.ttl or key in self._beats or self._clock() < self._believed
+    def _missing(self) -> frozenset[Key]:
+        """Who has a ttl, and is not there any more."""
+        now = self._clock()
+        return frozenset(
+            key
+            for key, heard in self._heard.items()
+            if key not in self._beats and now >= heard + self._known[key][0].ttl
+        )
+
+    def _expire(self) -> None:
+        """Have those be gone whose time is over, and those be back whose beat is."""
+        if self._missing() != self._gone:
+            self._hold()
 
     async def _tidy(self) -> None:
-        """Have those be gone who are no longer believed, and take away their notes; one process does it for all."""
-        since: dict[Key, float] = {}
-        while True:
-            await asyncio.sleep(TIDY)
-            now = self._clock()
-            timed = {key: said for key, (said, _) in self._known.items() if said.ttl}
-            if timed:
-                self._apply()
-            since = {key: since.get(key, now) for key, said in timed.items() if not self._there(key, said)}
-            over = [key for key, began in since.items() if now - began > timed[key].ttl]
-            with suppress(BoardAway, Conflict):
-                if over and await self._board.lease("registrations", self._crew.id, 3 * TIDY):
-                    for key in over:
-                        await self.write(*key, Registration(), self._known[key][1])
-                        log.info("pool %s: backend %s has not registered again, and is gone", *key)
+        """Take away the notes of those that are gone for good; one process does it for all. Raises BoardAway."""
+        now = self._clock()
+        self._over = {key: self._over.get(key, now) for key in self._gone}
+        over = [key for key, began in self._over.items() if now - began > max(KEPT, self._known[key][0].ttl)]
+        if not over or not await self._board.lease("registrations", self._crew.id, 3 * TIDY):
+            return
+        expected = {key: revision for key, (_, revision) in self._known.items()}
+        await self._listen()
+        for key in over:
+            if key in self._beats or key not in expected:
+                continue
+            with suppress(Conflict):
+                await self._board.write(BACKENDS, "/".join(key), None, expected=expected[key])
+                log.info("pool %s: backend %s has not registered again, and is forgotten", *key)
 
 
 def _key(name: str) -> Key:

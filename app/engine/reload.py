@@ -83,6 +83,9 @@ class Reload(Generic[Plan]):
         try:
             self._mark = await asyncio.to_thread(mark_of, path)
             before = self.settings.text
+            if await asyncio.to_thread(_now_in, path) != before:  # it has changed since we read it
+                await self.attempt()
+                before = self.settings.text
             if (text := await self.revisions.pinned(before)) != before:
                 await self._take(text)
             else:
@@ -130,9 +133,13 @@ class Reload(Generic[Plan]):
             BoardAway: nobody can say what it was.
         """
         text = await self.revisions.text(digest)
+        path = self.settings.config
+        file = await asyncio.to_thread(_now_in, path) if path is not None else ""  # what changes after this is new
         found = await self._take(text)
-        assert self.settings.config is not None  # else it were refused
-        await self.revisions.pin(digest, await asyncio.to_thread(_now_in, self.settings.config))
+        try:
+            await self.revisions.pin(digest, file)
+        except BoardAway as error:
+            log.warning("revision %s is in force here, but whoever is started now goes by the file: %s", digest, error)
         return found
 
     async def _take(self, text: str | None) -> list[Changed]:

@@ -45,7 +45,7 @@ class Said:
         self._clock = clock
         self._wall = wall
         self._known: Mapping[Key, Registration] = {}
-        self._there: Callable[[Key, Registration], bool] = lambda *_: True
+        self._allowed: dict[BackendSettings, BackendSettings] = {}
         self._weighed: set[Backend] = set()
         self._drained: set[Backend] = set()
         self._removed: set[Key] = set()
@@ -53,10 +53,19 @@ class Said:
         self._applying = False
         topology.listen(self._changed)
 
-    def hold(self, known: Mapping[Key, Registration], there: Callable[[Key, Registration], bool]) -> None:
-        """Have *known* hold; *there* says of a registered one whether it is there."""
-        self._known, self._there = known, there
+    def hold(self, known: Mapping[Key, Registration]) -> None:
+        """Have *known* hold."""
+        self._known = known
         self._apply()
+        named = {said.spec for said in known.values()}
+        self._allowed = {spec: allowed for spec, allowed in self._allowed.items() if spec in named}
+
+    def allowed(self, spec: BackendSettings) -> BackendSettings:
+        """A backend that is registered, as our source names it: in the networks that are allowed."""
+        found = self._allowed.get(spec)
+        if found is None:
+            found = self._allowed[spec] = spec.model_copy(update={"networks": self._networks})
+        return found
 
     def _changed(self, _: Change) -> None:
         """Backends came, or pools are others: what is said holds for them, too."""
@@ -78,7 +87,8 @@ class Said:
                     self._hold(pool, backend)
         finally:
             self._applying = False
-        present = {backend for pool in self._topology.pools.values() for backend in pool.backends}
+        pools = self._topology.pools.values()
+        present = {backend for pool in pools for backend in (*pool.backends, *pool.leaving)}
         self._weighed &= present
         self._drained &= present
 
@@ -87,9 +97,7 @@ class Said:
 
     def _members(self, pool: str) -> list[BackendSettings]:
         return [
-            said.spec.model_copy(update={"networks": self._networks})
-            for key, said in self._known.items()
-            if key[0] == pool and said.spec is not None and self._there(key, said)
+            self.allowed(said.spec) for key, said in self._known.items() if key[0] == pool and said.spec is not None
         ]
 
     def _hold(self, pool: Pool, backend: Backend) -> None:

@@ -53,7 +53,7 @@ class Topology:
         self._listeners: list[Listener] = []
         self._gate: float | None = None
         self._said: dict[str, dict[str, tuple[BackendSettings, ...]]] = {}
-        self._removed: dict[str, set[str]] = {}
+        self._removed: dict[str, dict[str, BackendSettings]] = {}
         self._held: dict[Backend, float] = {}
         self._leaving: dict[Backend, float] = {}
 
@@ -87,6 +87,7 @@ class Topology:
             left += change.left
         self.pools = MappingProxyType(pools)
         self._said = {name: said for name, said in self._said.items() if name in pools}
+        self._removed = {name: removed for name, removed in self._removed.items() if name in pools}
         self._depart(left)
         if self._gate is None:
             self._gate = self._clock() + settings.initial_grace
@@ -125,19 +126,17 @@ class Topology:
     def remove(self, backend: Backend) -> None:
         """Take a backend out of its pool, which keeps its object, and tell the listeners.
 
-        It is back when it is restored, when settings are applied that change its pool and still have it, or when all
-        sources have stopped to name it and one begins anew.
+        It is back when it is restored, when settings are applied that change its pool and still have it, when its
+        source says something else of it, or when all sources have stopped to name it and one begins anew.
         """
         self.pools[backend.pool].remove(backend)
-        self._removed.setdefault(backend.pool, set()).add(backend.id)
+        self._removed.setdefault(backend.pool, {})[backend.id] = backend.spec
         self._depart((backend,))
         self._announce(Change((), (backend,)))
 
     def restore(self, pool: str, backend: str) -> None:
         """Have a backend again that was removed, where a source names it."""
-        removed = self._removed.get(pool, set())
-        if backend in removed:
-            removed.discard(backend)
+        if self._removed.get(pool, {}).pop(backend, None) is not None:
             self._follow(self.pools[pool])
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -194,8 +193,8 @@ class Topology:
         others = sorted(said.items(), key=lambda item: (item[0] == _kind(settings), item[0]))
         merged = merge({"": settings.backends, **dict(others)})
         if removed := self._removed.get(name):
-            removed.intersection_update(merged)
-            for backend in removed:
+            self._removed[name] = still = {id_: spec for id_, spec in removed.items() if merged.get(id_) == spec}
+            for backend in still:
                 del merged[backend]
         return merged
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from ipaddress import ip_network
 from typing import Any
 
 import httpx
 import pytest
 
+from app.engine.registrations import BEATS
 from app.engine.state.board import BoardAway
+from settings import Settings
 from tests.support.plane import BEARER, TOKEN, Plane, problem
 
 POOL = "/-/pools/a/backends"
@@ -198,3 +201,53 @@ async def test_a_board_that_is_away_is_a_503(
     assert response.headers["retry-after"] == "1"
     assert "connection refused" in problem(response)["detail"]
     assert ids(plane) == ["h:1", "idle"]
+
+
+async def test_settings_that_change_while_one_registers(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pool is another one by then, or is gone."""
+    board, topology = plane.registrations._board, plane.control.topology
+    write = board.write
+    pools = [
+        {"a": {"backends": ["http://h:1"], "health": {"kind": "none"}, "panic": 0.1}},
+        {"b": {"backends": ["http://h:1"], "health": {"kind": "none"}}},
+    ]
+
+    async def late(*args: Any, **more: Any) -> Any:
+        topology.apply(Settings(pools=pools.pop(0)))
+        return await write(*args, **more)
+
+    monkeypatch.setattr(board, "write", late)
+
+    assert (await post(plane, NEW)).status_code == 201
+    assert (await post(plane, {**NEW, "id": "other"})).status_code == 404
+
+
+async def test_one_that_was_gone_registers_anew(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its time lasts, the same again keeps the ETag; then it has another, for whoever takes it for gone."""
+    board = plane.registrations._board
+    first = await post(plane, {**NEW, "ttl": 30})
+    again = await post(plane, {**NEW, "ttl": 30})
+    await board.write(BEATS, "a/new", None)
+
+    anew = await post(plane, {**NEW, "ttl": 30})
+
+    assert first.headers["etag"] == again.headers["etag"] != anew.headers["etag"]
+
+
+async def test_where_one_is_can_be_followed(plane: Plane) -> None:
+    """Also where the id has brackets."""
+    plane.registrations.networks = (ip_network("fd00::/8"),)
+
+    response = await post(plane, {"url": "http://[fd00::1]:8000"})
+
+    assert response.headers["location"] == f"{POOL}/%5Bfd00::1%5D:8000"
+    assert (await plane.ask(response.headers["location"], headers=BEARER)).status_code == 200
+
+
+async def test_conditions_on_several_lines(plane: Plane) -> None:
+    """Are one list (RFC 9110 section 5.3); If-None-Match compares weakly (section 13.1.2)."""
+    tag = (await post(plane, NEW)).headers["etag"]
+    path = f"{POOL}/new"
+    lines = [*BEARER.items(), ("if-match", '"77"'), ("if-match", tag)]
+    assert (await plane.ask(path, "PATCH", lines, b'{"weight": 1}')).status_code == 200
+    assert (await post(plane, NEW, **{"if-none-match": f"W/{tag}"})).status_code == 412

@@ -104,7 +104,12 @@ def test_what_the_command_says_when_it_cannot(balancer: Balancer) -> None:
 
     assert said(token="")[0] == 2
     status, text = said(("http://127.0.0.1:1", "nonsense"))
-    assert (status, "--url nonsense" in text) == (2, True)
+    assert (status, "--url: nonsense" in text) == (2, True)
+    status, text = said((f"http://127.0.0.1:{balancer.port}/-", "http://[bad"))
+    assert (status, "--to: http://[bad" in text) == (2, True)
+    status, text = said(("3s", "0s"))
+    assert (status, "--ttl: 0 s is too short" in text) == (2, True)
+    assert said(token="\u00fc")[0] == 2
     status, text = said(last="/nowhere/command")
     assert (status, "/nowhere/command: No such file" in text) == (127, True)
     assert said(last="true")[0] == 0

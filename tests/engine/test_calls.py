@@ -14,7 +14,7 @@ from app.engine.calls import Calls
 from app.engine.crew import Crew
 from app.engine.reload import Refused, Reload
 from app.engine.revisions import Revisions
-from app.engine.state.board import Boards
+from app.engine.state.board import BoardAway, Boards
 from app.engine.state.memory_board import MemoryBoard
 from settings.load import load
 from settings.root import Settings
@@ -43,6 +43,7 @@ class Process:
         self.jobs: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
+        await self.calls.settle()
         await self.reload.settle()
         self.jobs = [asyncio.create_task(job()) for job in (self.crew.run, self.calls.run)]
 
@@ -181,3 +182,124 @@ async def test_what_was_asked_is_a_note(board: SharedBoard, path: Path) -> None:
 
     assert json.loads(note.value) == {"verb": "reload", "revision": a.reload.revision.digest, "by": a.crew.id}
     await a.stop()
+
+
+async def test_calls_go_on_when_the_board_has_lost_what_it_had(board: SharedBoard, path: Path) -> None:
+    """A server that keeps nothing was started anew, and counts from 1 again."""
+    a, b = Process(board, path), Process(board, path)
+    await started(a, b)
+    for count in (2, 3, 4):
+        path.write_text(rate(count))
+        await a.calls.reload()
+    board._tables.clear()
+    board._revisions.clear()
+    async with asyncio.timeout(10):
+        while len(await a.crew.present(board)) < 2 or a.calls._seen or b.calls._seen:
+            await asyncio.sleep(0.01)
+    path.write_text(rate(5))
+
+    _, answers = await a.calls.reload()
+
+    assert {state for state, _ in states(answers).values()} == {"applied"}
+    assert b.reload.settings.rate_limit.rate.count == 5
+    for process in (a, b):
+        await process.stop()
+
+
+async def test_two_calls_at_the_same_time(board: SharedBoard, path: Path) -> None:
+    """Whoever has done the second has done what the first asked for."""
+    a, b, c = Process(board, path), Process(board, path), Process(board, path)
+    await started(a, b, c)
+    path.write_text(rate(2))
+
+    both = await asyncio.gather(a.calls.reload(), b.calls.reload())
+
+    for _, answers in both:
+        assert {answer.state for answer in answers} == {"applied"}
+    for process in (a, b, c):
+        await process.stop()
+
+
+async def test_a_call_of_another_version_harms_nobody(board: SharedBoard, path: Path) -> None:
+    a, b = Process(board, path), Process(board, path)
+    await started(a, b)
+    for note in (b"{", b"[]", b'{"verb": "dance"}'):
+        seen = await board.write(calls.CALLS, calls.CALL, note)
+        while b.calls._seen < seen:
+            await asyncio.sleep(0.01)
+    await board.write(calls.ANSWERS, b.crew.id, b"[]")
+
+    _, answers = await a.calls.reload()
+
+    assert {answer.state for answer in answers} == {"applied"}
+    for process in (a, b):
+        await process.stop()
+
+
+async def test_what_changes_while_one_starts_is_not_missed(board: SharedBoard, path: Path) -> None:
+    """The file after it was read; a call before anybody listens."""
+    a, late = Process(board, path), Process(board, path)
+    await started(a)
+    path.write_text(rate(2))
+    await late.calls.settle()
+    await late.reload.settle()
+    assert late.reload.settings.rate_limit.rate.count == 2
+    path.write_text(rate(3))
+    asked = asyncio.create_task(a.calls.reload())
+    while not await board.revision(calls.CALLS):
+        await asyncio.sleep(0.01)
+    late.jobs = [asyncio.create_task(job()) for job in (late.crew.run, late.calls.run)]
+    await asked
+
+    async with asyncio.timeout(10):
+        while late.reload.settings.rate_limit.rate.count != 3:
+            await asyncio.sleep(0.01)
+    for process in (a, late):
+        await process.stop()
+
+
+async def test_going_back_holds_although_nobody_can_be_told(
+    board: SharedBoard, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is in force: to say that it was refused would be wrong."""
+    a = Process(board, path)
+    await started(a)
+    before = a.reload.revision.digest
+    path.write_text(rate(2))
+    await a.calls.reload()
+
+    async def away(*_: object) -> None:
+        raise BoardAway("gone")
+
+    monkeypatch.setattr(a.reload.revisions, "pin", away)
+    _, answers = await a.calls.roll_back(before)
+
+    assert states(answers) == {a.crew.id: ("applied", before)}
+    assert "goes by the file: gone" in caplog.text
+    await a.stop()
+
+
+async def test_a_file_that_changes_while_one_goes_back_is_heard_of(
+    board: SharedBoard, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever starts then goes by the new one, not by what it was before."""
+    a = Process(board, path)
+    await started(a)
+    before = a.reload.revision.digest
+    path.write_text(rate(2))
+    await a.calls.reload()
+    take = a.reload._take
+
+    async def meanwhile(text: str | None) -> Any:
+        found = await take(text)
+        path.write_text(rate(3))
+        return found
+
+    monkeypatch.setattr(a.reload, "_take", meanwhile)
+    await a.reload.roll_back(before)
+
+    late = Process(board, path)
+    await late.start()
+    assert late.reload.settings.rate_limit.rate.count == 3
+    for process in (a, late):
+        await process.stop()

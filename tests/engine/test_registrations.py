@@ -55,6 +55,10 @@ class Process:
         _, revision = await self.registrations.look("a", backend)
         return await self.registrations.write("a", backend, registration, revision)
 
+    async def register(self, spec: BackendSettings, ttl: float = 30.0) -> bool:
+        _, revision = await self.registrations.look("a", spec.id)
+        return await self.registrations.register("a", Registration(spec=spec, ttl=ttl), revision)
+
     async def sees(self, *names: str) -> None:
         async with asyncio.timeout(10):
             while set(self.backends) != set(names):
@@ -124,23 +128,24 @@ async def test_what_was_taken_out_stays_out_until_it_is_wanted_back(board: Memor
 
 
 async def test_who_does_not_register_again_is_gone(board: MemoryBoard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the note of it, soon after; one that does stays."""
+    """And the note of it, later; one that does stays."""
     monkeypatch.setattr(registrations, "TIDY", 0.02)
+    monkeypatch.setattr(registrations, "LISTEN", 0.02)
+    monkeypatch.setattr(registrations, "KEPT", 0.0)
+    other = NEW.model_copy(update={"id": "other"})
     async with Process(board) as one, Process(board) as two:
-        for name in ("new", "other"):
-            spec = NEW.model_copy(update={"id": name})
-            await one.registrations.beat("a", name, 0.3)
-            await one.write(name, Registration(spec=spec, ttl=0.3))
+        for spec in (NEW, other):
+            assert await one.register(spec, 0.3)
         await two.sees("x:80", "y:80", "new", "other")
 
         async with asyncio.timeout(10):
             while "new" in two.backends or "new" in one.backends:
-                await one.registrations.beat("a", "other", 0.3)
+                assert not await one.register(other, 0.3)
                 await asyncio.sleep(0.01)
         assert "other" in one.backends
         async with asyncio.timeout(10):
             while "a/new" in await board.read(BACKENDS):
-                await one.registrations.beat("a", "other", 0.3)
+                await one.register(other, 0.3)
                 await asyncio.sleep(0.01)
 
 
@@ -210,3 +215,223 @@ async def test_a_board_that_is_away_changes_nothing(board: MemoryBoard, monkeypa
         late = Process(board)
         await late.registrations.settle()
         assert set(late.backends) == {"x:80", "y:80"}
+
+
+# What others do in between...
+
+
+async def test_what_others_wrote_since_is_not_forgotten(board: MemoryBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A board may take long to say that it has written; meanwhile others write, and we hear of that."""
+    async with Process(board) as one, Process(board) as two:
+        write, source = board.write, one.backends["x:80"].spec
+
+        async def late(*args: Any, **more: Any) -> int:
+            revision = await write(*args, **more)
+            monkeypatch.setattr(board, "write", write)
+            await two.write("x:80", Registration(weight=9, instead_of=source))
+            async with asyncio.timeout(10):
+                while one.registrations.known("a", "x:80")[0].weight != 9:
+                    await asyncio.sleep(0.005)
+            return revision
+
+        monkeypatch.setattr(board, "write", late)
+        await one.write("x:80", Registration(weight=7, instead_of=source))
+
+        assert one.backends["x:80"].weight == two.backends["x:80"].weight == 9
+
+
+async def test_one_that_comes_back_while_it_finishes_is_as_it_says(board: MemoryBoard) -> None:
+    """It is the same object; what was said of it before is over."""
+    async with Process(board) as process:
+        allowed = NEW.model_copy(update={"networks": TEN})
+        await process.write("new", Registration(spec=NEW, weight=7, instead_of=allowed, draining=True))
+        backend = process.backends["new"]
+        assert (backend.weight, backend.draining) == (7, True)
+        backend.in_flight = 1
+        await process.write("new", Registration())
+        assert backend.leaving
+
+        await process.write("new", Registration(spec=NEW))
+
+        assert process.backends["new"] is backend
+        assert (backend.weight, backend.draining) == (1, False)
+
+
+async def test_a_pool_that_is_gone_is_nobodys_trouble(board: MemoryBoard) -> None:
+    """Another machine, which still has it, wants a backend back that was taken out."""
+    async with Process(board) as process:
+        await process.write("y:80", Registration(removed=True, instead_of=process.backends["y:80"].spec))
+        process.topology.apply(Settings.model_validate({"pools": {"b": {}}}))
+
+        await process.write("y:80", Registration())
+
+        process.topology.apply(said())
+        assert set(process.backends) == {"x:80", "y:80"}
+
+
+async def test_what_was_taken_out_is_back_when_its_source_says_something_else(board: MemoryBoard) -> None:
+    """Any source, not the settings only."""
+    async with Process(board) as process:
+        process.topology.update("a", "file", [BackendSettings(url="http://z")])
+        await process.write("z:80", Registration(removed=True, instead_of=process.backends["z:80"].spec))
+        process.topology.update("a", "file", [BackendSettings(url="http://z"), BackendSettings(url="http://other")])
+        assert set(process.backends) == {"x:80", "y:80", "other:80"}
+
+        process.topology.update("a", "file", [BackendSettings.model_validate("http://z|weight=5")])
+
+        assert process.backends["z:80"].weight == 5
+
+
+async def test_one_that_is_taken_out_goes_at_once(board: MemoryBoard) -> None:
+    """Although nobody else is there; it is not as when a source names nobody any more."""
+    alone = said(backends="")
+    async with Process(board, alone) as one, Process(board, alone) as two:
+        assert await one.register(NEW)
+        await two.sees("new")
+
+        await one.registrations.withdraw("a", "new", one.registrations.known("a", "new")[1])
+
+        assert one.backends == {}
+        await two.sees()
+        assert await two.register(NEW)
+        await one.sees("new")
+
+
+async def test_a_registration_that_is_taken_out_leaves_what_the_settings_name(board: MemoryBoard) -> None:
+    """They have come to name the same id since."""
+    async with Process(board) as process:
+        assert await process.register(NEW)
+        process.topology.apply(said(backends=f"{NEW.url}|id=new"))
+
+        await process.registrations.withdraw("a", "new", process.registrations.known("a", "new")[1])
+
+        assert set(process.backends) == {"new"}
+
+
+async def test_each_is_believed_for_its_own_time(board: MemoryBoard) -> None:
+    """That another one has long does not keep those who are gone."""
+    for name, ttl in (("new", 0.2), ("slow", 3600.0)):
+        spec = NEW.model_copy(update={"id": name})
+        await board.write(BACKENDS, f"a/{name}", Registration(spec=spec, ttl=ttl).encoded())
+
+    async with Process(board) as process:
+        assert {"new", "slow"} <= set(process.backends)
+        await process.sees("x:80", "y:80", "slow")
+
+
+async def test_who_could_not_register_again_is_not_taken_for_gone(
+    board: MemoryBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The board was away, and all beats are over when it is back. Who was gone before does not come back by that."""
+    monkeypatch.setattr(registrations, "LISTEN", 0.02)
+
+    async def away(*_: object, **__: object) -> Any:
+        raise BoardAway("gone")
+
+    async with Process(board) as process:
+        await process.register(NEW.model_copy(update={"id": "old"}), 0.1)
+        await process.register(NEW, 1.0)
+        await process.sees("x:80", "y:80", "new")
+        changes: list[Any] = []
+        process.topology.listen(changes.append)
+        with monkeypatch.context() as patch:
+            for method in ("read", "revision"):
+                patch.setattr(board, method, away)
+            await asyncio.sleep(1.2)
+        await asyncio.sleep(0.2)
+
+        assert set(process.backends) == {"x:80", "y:80", "new"}
+        assert not changes
+        await process.sees("x:80", "y:80")
+
+
+async def test_who_registers_in_the_moment_of_being_cleared_away_stays(
+    board: MemoryBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who clears away has not heard of it yet."""
+    monkeypatch.setattr(registrations, "TIDY", 0.02)
+    monkeypatch.setattr(registrations, "KEPT", 0.0)
+    lease, again = board.lease, asyncio.Event()
+    await board.write(BACKENDS, "a/new", Registration(spec=NEW, ttl=0.1).encoded())
+    async with Process(board) as one, Process(board) as two:
+
+        async def held(*args: Any) -> bool:
+            found = await lease(*args)
+            if not again.is_set():
+                again.set()
+                assert await two.register(NEW, 0.1) is True  # it was gone: this is to be seen
+                assert await two.register(NEW, 30.0) is True
+            return found
+
+        monkeypatch.setattr(board, "lease", held)
+        async with asyncio.timeout(10):
+            await again.wait()
+        await asyncio.sleep(0.2)
+
+        assert "a/new" in await board.read(BACKENDS)
+        await one.sees("x:80", "y:80", "new")
+
+
+async def test_who_clears_away_bears_that_others_do(board: MemoryBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is to go has gone already: the job goes on."""
+    monkeypatch.setattr(registrations, "TIDY", 0.02)
+    monkeypatch.setattr(registrations, "KEPT", 0.0)
+    lease = board.lease
+    for number in range(3):
+        spec = NEW.model_copy(update={"id": f"n{number}"})
+        await board.write(BACKENDS, f"a/n{number}", Registration(spec=spec, ttl=0.1).encoded())
+    async with Process(board) as process:
+
+        async def held(*args: Any) -> bool:
+            monkeypatch.setattr(board, "lease", lease)
+            await process.write("n0", Registration())
+            await board.write(BACKENDS, "a/n1", Registration(spec=NEW, ttl=0.1).encoded())
+            return await lease(*args)
+
+        monkeypatch.setattr(board, "lease", held)
+        async with asyncio.timeout(10):
+            while await board.read(BACKENDS):
+                await asyncio.sleep(0.01)
+        assert not process.job.done()
+
+
+async def test_one_that_is_taken_out_does_not_take_along_who_comes_after(board: MemoryBoard) -> None:
+    """The old process of a backend says goodbye while the new one registers under the same id."""
+    async with Process(board) as one, Process(board) as two:
+        await one.register(NEW)
+        await two.sees("x:80", "y:80", "new")
+        write = board.write
+
+        async def slow(table: Any, key: str, value: bytes | None, **more: Any) -> int:
+            board.write = write  # type: ignore[method-assign]
+            revision = await write(table, key, value, **more)
+            await two.register(NEW)
+            return revision
+
+        board.write = slow  # type: ignore[method-assign]
+        await one.registrations.withdraw("a", "new", one.registrations.known("a", "new")[1])
+
+        await asyncio.sleep(0.1)
+        assert "new" in one.backends
+        assert "new" in two.backends
+        assert set(await board.read(registrations.BEATS)) == {"a/new"}
+
+
+async def test_renewals_cost_little(board: MemoryBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are many: what nobody has changed is neither read again nor done again."""
+    async with Process(board) as process:
+        for number in range(50):
+            await process.register(BackendSettings(url=f"http://10.0.0.{number}:80"))
+        read, done = board.read, []
+
+        async def counted(table: Any) -> Any:
+            done.append(table)
+            return await read(table)
+
+        monkeypatch.setattr(board, "read", counted)
+        monkeypatch.setattr(process.topology, "update", lambda *_: done.append("update"))
+        for number in range(50):
+            assert not await process.register(BackendSettings(url=f"http://10.0.0.{number}:80"))
+        await asyncio.sleep(0.1)
+
+        assert set(done) <= {registrations.BEATS}

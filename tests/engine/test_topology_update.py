@@ -262,17 +262,21 @@ def test_one_that_comes_back_by_a_reload_is_the_same() -> None:
 
 
 def test_one_that_somebody_removed_stays_away() -> None:
-    """Whatever its source goes on to say of it; until that has stopped, and begins anew."""
+    """Until its source says something else of it, or has stopped to name it, and begins anew."""
     topology, _ = made(said(a={"health": UNPROBED}))
     topology.update("a", "dns", backends("http://x", "http://y"))
     pool = topology.pools["a"]
     topology.remove(pool.backends[0])
 
-    topology.update("a", "dns", backends("http://x|weight=2", "http://y", "http://z"))
+    topology.update("a", "dns", backends("http://x", "http://y", "http://z"))
     assert ids(pool) == ["y:80", "z:80"]
 
     topology.update("a", "dns", backends("http://y"))
     topology.update("a", "dns", backends("http://x", "http://y"))
+    assert ids(pool) == ["x:80", "y:80"]
+
+    topology.remove(pool.backends[0])
+    topology.update("a", "dns", backends("http://x|weight=2", "http://y"))
     assert ids(pool) == ["x:80", "y:80"]
 
 

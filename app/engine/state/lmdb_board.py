@@ -1,8 +1,8 @@
 """A board in LMDB, on which the workers of one machine meet.
 
 Two environments, for what is synced is synced as a whole. `lasting` holds the tables that are to last: a write there
-returns when it is on the disk, and is a thread's, since all writers wait for a sync. The rest is in `notes-<boot id>`,
-which is never synced, and is of one boot of the machine, whose monotonic clock says what is over.
+returns when it is on the disk, and is of a thread of its own, since all writers wait for a sync. The rest is in
+`notes-<boot id>`, which is never synced, and is of one boot of the machine, whose monotonic clock says what is over.
 
     key      name of the table, NUL: the table's last revision (8 bytes)
              name of the table, NUL, key of the note: its revision, when it goes (monotonic seconds), its value
@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from struct import Struct
 from time import monotonic
@@ -59,6 +60,7 @@ class LmdbBoard:
             if old.name != fleeting:  # of a clock that has begun again since
                 shutil.rmtree(old, ignore_errors=True)
         self._fleeting = _opened(directory, fleeting, sync=False)
+        self._writer = ThreadPoolExecutor(1, "board")
         try:
             self._lasting = _opened(directory, "lasting", sync=lasting)
         except BaseException:
@@ -85,14 +87,17 @@ class LmdbBoard:
         def work() -> int:
             return self._done(lambda: self._write(table, key, value, expected, seconds))
 
-        return await asyncio.to_thread(work) if table.lasting and self.lasting else work()
+        if not (table.lasting and self.lasting):
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._writer, work)
 
     async def lease(self, name: str, holder: str, seconds: float) -> bool:
         """Whether *holder* has the lease *name* from now on."""
         return self._done(lambda: self._lease(b"\0" + name.encode(), holder.encode(), seconds))
 
     def close(self) -> None:
-        """Use the directory no more."""
+        """Use the directory no more, as soon as what is being written is written."""
+        self._writer.shutdown(cancel_futures=True)
         self._fleeting.close()
         self._lasting.close()
         self._directory.release()

@@ -7,6 +7,7 @@ import logging
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -171,6 +172,34 @@ async def test_a_key_has_its_limit(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="over 400 bytes"):
         await board.write(NUMBERS, "x" * 400, b"")
     board.close()
+
+
+async def test_a_board_closes_when_what_is_being_written_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waited for it may have gone: LMDB must not be closed under a thread that is in it."""
+    board = LmdbBoard(Held(tmp_path), lasting=True)
+    begun, go_on = threading.Event(), threading.Event()
+    write = board._write
+
+    def slow(*args: Any) -> int:
+        begun.set()
+        assert go_on.wait(10)
+        return write(*args)
+
+    monkeypatch.setattr(board, "_write", slow)
+    task = asyncio.create_task(board.write(KEPT, "a", b"x"))
+    await asyncio.to_thread(begun.wait, 10)
+    task.cancel()
+    closing = asyncio.create_task(asyncio.to_thread(board.close))
+    done, _ = await asyncio.wait({closing}, timeout=0.2)
+    assert not done
+    go_on.set()
+    await closing
+
+    again = LmdbBoard(Held(tmp_path), lasting=True)
+    assert set(await again.read(KEPT)) == {"a"}
+    again.close()
 
 
 # Redis...
