@@ -34,7 +34,8 @@ def test_nothing_else_is(address: str) -> None:
     "address",
     [
         "169.254.169.254", "169.254.0.1", "::ffff:169.254.169.254", "fe80::1", "fd00:ec2::254", "100.100.100.200",
-        "0.0.0.0", "0.1.2.3", "::", "224.0.0.1", "255.255.255.255", "ff02::1",
+        "0.0.0.0", "0.1.2.3", "::", "224.0.0.1", "255.255.255.255", "ff02::1", "168.63.129.16", "192.0.0.192",
+        "64:ff9b::169.254.169.254", "64:ff9b::a9fe:1", "2002:a9fe:a9fe::1", "2002:6464:64c8::",
     ],
 )  # fmt: skip
 def test_some_addresses_never_are(address: str) -> None:
@@ -43,6 +44,8 @@ def test_some_addresses_never_are(address: str) -> None:
     assert not permits(NEVER, address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "127.0.0.1", "2001:db8::1", "100.100.100.201"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "127.0.0.1", "::1", "2001:db8::1", "100.100.100.201", "64:ff9b::8.8.8.8", "2002:808:808::1"]
+)
 def test_everywhere_is_everywhere_else(address: str) -> None:
     assert permits(EVERYWHERE, address)
