@@ -185,11 +185,16 @@ def registered(to: str, *, drain: float = 1.0, **said: Any) -> Callable[[Any], A
 
 
 def _on_terminate(backend: Registered, drain: float) -> Callable[[], None]:
-    """Stand before the server's own answer to SIGTERM; what comes back ends that."""
+    """Stand before the server's own answer to SIGTERM, as uvicorn has it; what comes back ends that.
+
+    One that is the loop's own cannot be put off: there it is taken out when the server has let its requests finish.
+    """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
     loop = asyncio.get_running_loop()
     theirs: Callable[[int, FrameType | None], Any] | int | None = signal.getsignal(signal.SIGTERM)
+    if getattr(theirs, "__module__", "").startswith(("asyncio.", "uvloop.")):
+        return lambda: None
     tasks = set[asyncio.Task[None]]()
 
     async def leave() -> None:

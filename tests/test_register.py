@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
 
 from app import register
-from app.register import Registered
+from app.register import Registered, registered
 
 
 class Plane:
@@ -103,6 +104,23 @@ async def test_who_was_not_taken_out_says_so(
     await backend.end()
 
     assert ("not taken out" in caplog.text and "401" in caplog.text) is said
+
+
+async def test_a_server_that_hears_by_the_loop_still_does(plane: Plane) -> None:
+    """Its answer to SIGTERM cannot be put off, and must not be taken away."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    to = f"http://127.0.0.1:{plane.port}"
+    try:
+        async with registered(f"{to}/-", pool="main", url=to, token="t", drain=0.01)(None), asyncio.timeout(5):
+            await plane.until("POST", "post")
+            signal.raise_signal(signal.SIGTERM)
+            await stop.wait()
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+    assert plane.asked == ["POST", "post", "DELETE", "delete"]
 
 
 async def test_one_that_never_listens_ends_all_the_same(plane: Plane) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from ipaddress import ip_network
 from pathlib import Path
@@ -28,19 +28,20 @@ IDS = "abcde"
 
 
 @pytest.fixture(params=["lmdb", "redis"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path, open_board: Any) -> Opened:
+def opened(request: pytest.FixtureRequest, tmp_path: Path, open_board: Any) -> Iterator[Opened]:
     """Opens a board for one more process, always of the same place; LMDB lets one process open that once."""
     if request.param == "redis":
         url, prefix = request.getfixturevalue("redis_server").url, uuid4().hex
-        return lambda: open_board(url, prefix=prefix)
+        yield lambda: open_board(url, prefix=prefix)
+        return
 
     board = LmdbBoard(Held(tmp_path), lasting=True)
-    request.addfinalizer(board.close)
 
     async def on_disk() -> Board:
         return board
 
-    return on_disk
+    yield on_disk
+    board.close()
 
 
 class Process:
