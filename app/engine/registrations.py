@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network
-from math import inf
 
 from app.domain.registration import Registration
+from app.engine.beats import Beats
 from app.engine.crew import Crew
 from app.engine.said import Key, Said
 from app.engine.state.board import Board, BoardAway, Conflict, Note, Table
@@ -26,8 +26,6 @@ from app.engine.topology import Topology
 
 BACKENDS = Table("backends", lasting=True)
 """`pool/backend` -> what is said of it."""
-BEATS = Table("beats")
-"""`pool/backend` -> nothing; as long as the note is there."""
 LOOK, CLUSTER_LOOK = 0.1, 0.25
 """Seconds between two looks at the board."""
 LISTEN = 0.5
@@ -81,9 +79,8 @@ class Registrations:
         self._look = look
         self._known: dict[Key, tuple[Registration, int]] = {}
         self._heard: dict[Key, float] = {}  # since when, of those that have a ttl
-        self._beats: dict[Key, int] = {}
-        self._seen = self._listened = -1
-        self._due = -inf  # a beat is over then
+        self._beats = Beats(board, clock)
+        self._seen = -1
         self._gone: frozenset[Key] = frozenset()
         self._over: dict[Key, float] = {}  # since when, of those that are gone
         self._said = Said(topology, networks, clock, wall)
@@ -92,7 +89,8 @@ class Registrations:
         """At the start: have what the board says."""
         with suppress(BoardAway):
             await self._read()
-            await self._listen()
+            await self._beats.listen()
+        self._expire()
 
     async def run(self) -> None:
         """The job: follow the board, and clear away what is over."""
@@ -103,7 +101,7 @@ class Registrations:
                 await self._read()
                 if now >= listen:
                     listen = now + LISTEN
-                    await self._listen()
+                    await self._beats.listen()
                 if now >= tidy:
                     tidy = now + TIDY
                     await self._tidy()
@@ -155,7 +153,8 @@ class Registrations:
         """
         assert said.spec is not None
         self._check_room((pool, said.spec.id))
-        beating = not said.ttl or await self._beat((pool, said.spec.id), said.ttl)
+        beating = not said.ttl or await self._beats.renew(f"{pool}/{said.spec.id}", said.ttl)
+        self._expire()
         if beating and self.known(pool, said.spec.id) == (said, expected):
             return False
         await self.write(pool, said.spec.id, said, expected)
@@ -168,28 +167,14 @@ class Registrations:
         it, who registers it again.
         """
         spec = self.known(pool, backend)[0].spec
-        beat = self._beats.get((pool, backend))
+        beat = self._beats.revision(f"{pool}/{backend}")
         said = Registration(ttl=KEPT, removed=True, instead_of=spec and self._said.allowed(spec))
         await self.write(pool, backend, said, expected)
-        if beat is not None:
-            with suppress(Conflict):
-                await self._board.write(BEATS, f"{pool}/{backend}", None, expected=beat)
+        await self._beats.end(f"{pool}/{backend}", beat)
 
     def _check_room(self, key: Key) -> None:
         if key not in self._known and len(self._known) >= MOST:
             raise TooMany(f"{MOST} backends have something said of them")
-
-    async def _beat(self, key: Key, ttl: float) -> bool:
-        """It is there for *ttl* seconds more; whether it was."""
-        name = "/".join(key)
-        known = self._beats.get(key, 0)
-        try:
-            self._beats[key] = await self._board.write(BEATS, name, b"", expected=known, seconds=ttl)
-        except Conflict as conflict:
-            known = conflict.revision
-            self._beats[key] = await self._board.write(BEATS, name, b"", seconds=ttl)
-        self._expire()
-        return known > 0
 
     async def _read(self) -> None:
         """Have what is said now. Raises BoardAway."""
@@ -197,16 +182,6 @@ class Registrations:
         if revision != self._seen:
             self._take(await self._board.read(BACKENDS))
             self._seen = revision  # what came meanwhile is read again
-
-    async def _listen(self) -> None:
-        """Hear whose beats are there. Raises BoardAway."""
-        revision = await self._board.revision(BEATS)
-        if revision != self._listened or self._clock() >= self._due:
-            notes = await self._board.read(BEATS)
-            self._listened = revision
-            self._due = self._clock() + min((note.seconds for note in notes.values()), default=inf)
-            self._beats = {_key(name): note.revision for name, note in notes.items()}
-            self._expire()
 
     def _take(self, notes: Mapping[str, Note]) -> None:
         known, heard = {}, {}
@@ -236,7 +211,7 @@ class Registrations:
         return frozenset(
             key
             for key, heard in self._heard.items()
-            if key not in self._beats and now >= heard + self._known[key][0].ttl
+            if now >= heard + self._known[key][0].ttl and "/".join(key) not in self._beats
         )
 
     def _expire(self) -> None:
@@ -252,12 +227,13 @@ class Registrations:
         if not over or not await self._board.lease("registrations", self._crew.id, 3 * TIDY):
             return
         expected = {key: revision for key, (_, revision) in self._known.items()}
-        await self._listen()
+        await self._beats.listen()
         for key in over:
-            if key in self._beats or key not in expected:
+            name = "/".join(key)
+            if name in self._beats or key not in expected:
                 continue
             with suppress(Conflict):
-                await self._board.write(BACKENDS, "/".join(key), None, expected=expected[key])
+                await self._board.write(BACKENDS, name, None, expected=expected[key])
                 log.info("pool %s: backend %s has not registered again, and is forgotten", *key)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.engine.registrations import BEATS
+from app.engine.beats import BEATS
 from app.engine.state.board import BoardAway
 from settings import Settings
 from tests.support.plane import BEARER, TOKEN, Plane, problem

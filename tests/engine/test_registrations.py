@@ -12,6 +12,7 @@ import pytest
 from app.domain.backend import Backend
 from app.domain.registration import Registration
 from app.engine import registrations
+from app.engine.beats import BEATS
 from app.engine.crew import Crew
 from app.engine.registrations import BACKENDS, Registrations, TooMany
 from app.engine.state.board import BoardAway, Boards, Conflict
@@ -414,7 +415,7 @@ async def test_one_that_is_taken_out_does_not_take_along_who_comes_after(board: 
         await asyncio.sleep(0.1)
         assert "new" in one.backends
         assert "new" in two.backends
-        assert set(await board.read(registrations.BEATS)) == {"a/new"}
+        assert set(await board.read(BEATS)) == {"a/new"}
 
 
 async def test_renewals_cost_little(board: MemoryBoard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,4 +435,4 @@ async def test_renewals_cost_little(board: MemoryBoard, monkeypatch: pytest.Monk
             assert not await process.register(BackendSettings(url=f"http://10.0.0.{number}:80"))
         await asyncio.sleep(0.1)
 
-        assert set(done) <= {registrations.BEATS}
+        assert set(done) <= {BEATS}

@@ -14,8 +14,9 @@ from uuid import uuid4
 import pytest
 
 from app.domain.registration import Registration
+from app.engine.beats import BEATS
 from app.engine.crew import Crew
-from app.engine.registrations import BEATS, Registrations
+from app.engine.registrations import Registrations
 from app.engine.state.board import Board, Boards, Conflict
 from app.engine.state.directory import Held
 from app.engine.state.lmdb_board import LmdbBoard
