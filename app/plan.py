@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import ssl
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from app.domain.fields import field_name
 from app.domain.registry import Registry
 from app.domain.routing import RouteTable
 from app.domain.strategies import STRATEGIES
+from app.edge import tls
 from app.engine.caches import CACHES
 from app.engine.discovery import SOURCES
 from app.engine.transport import trust
@@ -21,6 +23,10 @@ from settings.models import Choice
 from settings.problems import Problem, SettingsError, Wrong
 from settings.root import Settings
 from settings.shape import variable
+from settings.tls import ClientCertificateSettings
+
+_AUTHORITIES = "write the path of a PEM file with the certificates of the authorities"
+_CERTIFICATE = "write the path of a PEM file with the certificate chain, and that of its key, without a password"
 
 
 def plan(settings: Settings) -> RouteTable:
@@ -52,11 +58,34 @@ def _problems(settings: Settings) -> Iterator[Problem]:
             except Wrong as wrong:
                 yield _problem(settings, ("pools", name, "timeouts", "header"), wrong.message, "write another name")
         if pool.tls.ca is not None:
-            try:
-                trust.context(pool.tls)
-            except OSError as error:  # ssl.SSLError is one
-                fix = "write the path of a PEM file with the certificates of the authorities"
-                yield _problem(settings, ("pools", name, "tls", "ca"), f"it cannot be used ({error.strerror})", fix)
+            yield from _usable(
+                settings,
+                ("pools", name, "tls", "ca"),
+                _AUTHORITIES,
+                trust.context,
+                pool.tls.model_copy(update={"cert": None, "key": None}),
+            )
+        if pool.tls.cert is not None:
+            yield from _usable(settings, ("pools", name, "tls", "cert"), _CERTIFICATE, trust.context, pool.tls)
+    nobody, client = ClientCertificateSettings(), settings.tls.client
+    for files in settings.tls.certificates:
+        yield from _usable(settings, ("tls", "certificates"), _CERTIFICATE, tls.Certificate.load, files, nobody)
+    if client.ca is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        yield from _usable(settings, ("tls", "client", "ca"), _AUTHORITIES, tls.ask, context, client)
+
+
+def _usable(
+    settings: Settings, path: tuple[str, ...], fix: str, make: Callable[..., Any], *given: Any
+) -> Iterator[Problem]:
+    """What keeps *make* from using the files of *given*, said at *path*."""
+    try:
+        make(*given)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        named = [file for what in given[:1] if (file := getattr(what, "cert", None)) and path[-1] != "ca"]
+        reason = getattr(error, "strerror", None) or str(error)
+        what = f"{named[0]} cannot be used" if named else "it cannot be used"
+        yield _problem(settings, path, f"{what} ({reason})", fix)
 
 
 def _choice(settings: Settings, path: tuple[str, ...], registry: Registry[Any], choice: Choice) -> Iterator[Problem]:

@@ -117,6 +117,10 @@ EXAMPLES: dict[str, Any] = {
     "pools.<name>.health.headers": {"x-probe": "1"},
     "pools.<name>.timeouts.header": "x-timeout-ms",
     "pools.<name>.tls.ca": "/etc/ssl/backends.pem",
+    "pools.<name>.tls.cert": "/etc/ssl/l7lb.pem",
+    "pools.<name>.tls.key": "/etc/ssl/l7lb.key",
+    "tls.certificates": ["/etc/ssl/a.pem", "/etc/ssl/b.pem|key=/etc/ssl/b.key"],
+    "tls.client.ca": "/etc/ssl/clients.pem",
     "pools.<name>.affinity": ["cookie:session"],
     "pools.<name>.sticky.keys": ["a long random text"],
     "rate_limit.burst": 200,
@@ -187,7 +191,7 @@ def kind(annotation: Any, metadata: list[Any] = []) -> str:  # noqa: B006  # nev
         return f"table of {'text' if kind(args[1]) == 'text' else kind(args[1]) + 's'}"
     names = {"bool": "true or false", "int": "number", "float": "number", "str": "text", "Path": "file",
              "Choice": "kind, with options", "SecretStr": "secret", "IPv4Network": "network",
-             "BackendSettings": "backend"}  # fmt: skip
+             "BackendSettings": "backend", "CertificateSettings": "certificate"}  # fmt: skip
     return names[annotation.__name__]
 
 

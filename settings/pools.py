@@ -155,6 +155,16 @@ class BackendTlsSettings(Frozen):
     """Whether the backend's certificate is verified; switch it off for experiments only."""
     server_name: str = ""
     """Name to ask for and to verify; the host of the URL when not given."""
+    cert: File = None
+    """PEM file of the certificate that we show to backends that ask for one; read at the start."""
+    key: File = None
+    """PEM file of its key; in the certificate's file when not given."""
+
+    @model_validator(mode="after")
+    def _key_of_something(self) -> Self:
+        if self.key is not None and self.cert is None:
+            raise Wrong("a key without a certificate", "write the file of the certificate, too", at=("cert",))
+        return self
 
 
 class PoolSettings(Frozen):

@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
-from settings.models import Frozen
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from settings.models import File, Frozen, Listed
+from settings.problems import Wrong
 from settings.units import Duration
 
 
-class TlsSettings(Frozen):
-    """The certificate itself is given to uvicorn, or to `l7lb serve`."""
+class CertificateSettings(Frozen):
+    """One certificate: `a.pem`, or `a.pem|key=a.key`."""
 
+    cert: Path
+    """PEM file of its chain."""
+    key: File = None
+    """PEM file of the key; in the certificate's file when not given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_line(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        cert, *options = (part.strip() for part in value.split("|"))
+        if not cert or len(options) > 1 or (options and not options[0].startswith("key=")):
+            raise Wrong("not a certificate", 'write "a.pem", or "a.pem|key=a.key"')
+        return {"cert": cert, "key": options[0].removeprefix("key=") if options else None}
+
+
+class ClientCertificateSettings(Frozen):
+    """Certificates of clients (mutual TLS)."""
+
+    ca: File = None
+    """PEM file of the authorities whose clients are known; no client is asked for a certificate without it."""
+    mode: Literal["required", "optional"] = "required"
+    """optional: who has none comes in all the same, without the fields; who shows a wrong one never does."""
+
+
+class TlsSettings(Frozen):
+    """The first certificate is given to uvicorn, or to `l7lb serve`."""
+
+    certificates: Listed[CertificateSettings] = ()
+    """More certificates, each served to the clients that ask for a name in it (SNI)."""
+    sni: Literal["default", "strict"] = "default"
+    """What a client gets that asks for a name in none of them, or for none: the first certificate, or no connection."""
+    client: ClientCertificateSettings = ClientCertificateSettings()
+    """Certificates of clients."""
     reload_interval: Duration = 2.0
     """How often the certificate files are looked at; 0 never."""
     handshake_timeout: Duration = 5.0

@@ -12,7 +12,7 @@ from app.edge.listeners import Listener
 
 EXAMPLES = """\
 addresses:
-  https://0.0.0.0:8443                    needs --cert
+  https://0.0.0.0:8443                    needs --cert or LB_TLS__CERTIFICATES
   http://0.0.0.0:8080?redirect=https      sends clients to the first https address
   unix:/run/l7lb.sock                     plain HTTP on a Unix socket
   http://127.0.0.1:9000?admin             the control plane; the other addresses then do not serve it
@@ -42,12 +42,15 @@ def run(args: argparse.Namespace) -> int:
     from app.edge.serve import serve  # noqa: PLC0415  # nor of this
 
     settings = read(args)
+    cert, key = args.cert, args.key
+    if cert is None and settings.tls.certificates:
+        cert, key = settings.tls.certificates[0].cert, settings.tls.certificates[0].key
     try:
         return serve(
             create_app(settings),
             args.bind,
-            cert=args.cert,
-            key=args.key,
+            cert=cert,
+            key=key,
             prefix=settings.admin.prefix,
             handshake_timeout=settings.tls.handshake_timeout,
         )

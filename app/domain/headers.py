@@ -28,7 +28,12 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110 section 7.6.1 and what older proxies left behind."""
 
-NEVER_TRAILERS = HOP_BY_HOP | {
+CLIENT_CERTIFICATE = frozenset(
+    {b"client-cert", b"client-cert-chain", b"x-client-cert-subject", b"x-client-cert-names", b"x-client-cert-sha256"}
+)
+"""What only we say of a client, when it is asked for a certificate; the first two are of RFC 9440."""
+
+NEVER_TRAILERS = HOP_BY_HOP | CLIENT_CERTIFICATE | {
     b"host", b"content-length", b"content-encoding", b"content-type", b"content-range", b"content-location",
     b"authorization", b"www-authenticate", b"authentication-info", b"proxy-authentication-info", b"cookie",
     b"set-cookie", b"cache-control", b"expect", b"max-forwards", b"range", b"age", b"date", b"expires", b"location",

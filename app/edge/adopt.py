@@ -21,7 +21,8 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.edge.drain import Drain, running_server
 from app.edge.link import Link
 from app.edge.protocol import EdgeProtocol
-from app.edge.tls import SUITES, Certificate, policy
+from app.edge.tls import SUITES, Certificate, ServerNames, ask, identify, policy
+from settings.problems import Problem, SettingsError
 from settings.root import DrainSettings
 from settings.tls import TlsSettings
 
@@ -54,10 +55,16 @@ class Adopted:
 def adopt(receive: Callable[..., Any], *, link: Link, drain: DrainSettings, tls: TlsSettings) -> Adopted | None:
     """Set what was not set by flag, from inside the lifespan start-up whose *receive* this is.
 
+    Raises SettingsError where clients' certificates are wanted and it is not our edge that reads the requests: their
+    fields could be written by anybody.
+
     Returns None under another server, after one log line on what it has to do itself.
     """
     config = config_of(receive)
+    asked = tls.client.ca is not None
     if config is None:
+        if asked:
+            raise _unasked("another server than uvicorn")
         log.warning(
             "this server is not uvicorn: it has to limit request heads (bytes, fields, time), stalled bodies and idle "
             "connections, refuse requests that can be read in two ways, drop trailers and restrict TLS by itself"
@@ -72,6 +79,8 @@ def adopt(receive: Callable[..., Any], *, link: Link, drain: DrainSettings, tls:
     if config.http == "auto" and not config.http2:
         config.http_protocol_class = cast("type[asyncio.Protocol]", EdgeProtocol)
     elif not issubclass(config.http_protocol_class, EdgeProtocol):
+        if asked:
+            raise _unasked("--http")
         log.warning(
             "--http %s: limits and deadlines of the client's side (LB_EDGE__*) are not in force, trailers are added to "
             "the request's fields, and what is refused below the app is not logged",
@@ -80,6 +89,7 @@ def adopt(receive: Callable[..., Any], *, link: Link, drain: DrainSettings, tls:
     if config.timeout_keep_alive != UVICORN_KEEP_ALIVE:
         link.said["keep_alive"] = float(config.timeout_keep_alive)
         link.follow(link.settings)
+    link.identify = identify if asked else None
     return Adopted(config, certificate, stopping)
 
 
@@ -103,11 +113,20 @@ def _headers(config: Config) -> None:
     config.encoded_headers = [field for field in config.encoded_headers if field != (b"server", b"uvicorn")]
 
 
+def _unasked(by: str) -> SettingsError:
+    message = f"{by} is not able to say who the client is"
+    return SettingsError([Problem("tls.client.ca", "LB_TLS__CLIENT__CA", message, "leave that out, or this")])
+
+
 def _tls(config: Config, tls: TlsSettings) -> Callable[[], Awaitable[None]] | None:
     context = config.ssl
     assert context is not None
-    policy(context, suites=config.ssl_ciphers or SUITES)
-    if config.ssl_certfile is None or not tls.reload_interval:
+    suites = config.ssl_ciphers or SUITES
+    policy(context, suites=suites)
+    ask(context, tls.client)
+    if config.ssl_certfile is None:
         return None
-    files = (config.ssl_certfile, config.ssl_keyfile, config.ssl_keyfile_password)
-    return partial(Certificate(context, *files).watch, tls.reload_interval)
+    first = Certificate(context, config.ssl_certfile, config.ssl_keyfile, config.ssl_keyfile_password)
+    others = [Certificate.load(files, tls.client, suites) for files in tls.certificates]
+    names = ServerNames([first, *others], strict=tls.sni == "strict")
+    return partial(names.watch, tls.reload_interval) if tls.reload_interval else None

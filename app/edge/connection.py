@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, cast
 
-from app.edge.link import STATE_KEY, Driver, Link
+from app.edge.link import STATE_KEY, Driver, Identity, Link
 from app.edge.sweep import NEVER, Sweep
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class Connection:
 
     Attributes:
         ends: of the connection that a proxy in front of us took, where it says so; else this one's own are meant.
+
+        identity: makes the fields of each request say who the client is; None when clients are not asked for that.
 
         drained: None while the client reads quickly enough; else resolved when it has caught up.
 
@@ -58,6 +60,7 @@ class Connection:
         self.client: tuple[str, int] | None = None
         self.ends: Ends | None = None
         self.scheme = "http"
+        self.identity: Identity | None = None
         self.read_deadline = NEVER
         self.write_deadline = NEVER
         self.drained: asyncio.Future[None] | None = None
@@ -80,6 +83,8 @@ class Connection:
         sweep.add(self)
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
+        if self.link.identify is not None:
+            self.identity = self.link.identify(transport.get_extra_info("ssl_object"))
         self.read_deadline = self.loop.time() + self.settings.header_timeout
         if not self._addresses():
             transport.abort()

@@ -52,6 +52,10 @@ class Passed(Turn, Protocol):
     http11: bool
 
 
+Identity = Callable[[list[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]]
+"""Makes the fields of a request those that say who the client is."""
+
+
 def ignore(exchange: Exchange) -> None:
     """The observer of refused exchanges when nobody observes."""
 
@@ -66,12 +70,15 @@ class Link:
 
         refused: called with the exchange of each request that the edge answers itself; status and error are set.
 
+        identify: what every request of a connection has to be given, by the connection's TLS, which is None over plain
+            TCP: fields with the client's certificate. None when nobody is asked for one.
+
         draining: every response says `connection: close` from now on.
 
         sweep: the deadlines of all connections; made by the first one, since it belongs to the running loop.
     """
 
-    __slots__ = ("draining", "refused", "said", "settings", "sweep")
+    __slots__ = ("draining", "identify", "refused", "said", "settings", "sweep")
 
     def __init__(
         self, settings: EdgeSettings | None = None, refused: Callable[[Exchange], None] = ignore, draining: bool = False
@@ -79,6 +86,7 @@ class Link:
         self.said: dict[str, Any] = {}
         self.settings = settings or EdgeSettings()
         self.refused = refused
+        self.identify: Callable[[Any], Identity] | None = None
         self.draining = draining
         self.sweep: Sweep | None = None
 

@@ -218,6 +218,8 @@ class EdgeProtocol(Connection):
             if method in (b"CONNECT", b"TRACE"):
                 raise MethodNotAllowed("CONNECT and TRACE are not served")
             framing = framing_of(headers, http11)
+            if self.identity is not None:
+                headers = self.identity(headers)
             if url[:1] == b"/" and b"#" not in url:
                 path, _, query = url.partition(b"?")
             else:

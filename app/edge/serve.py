@@ -119,7 +119,7 @@ def serve(
     """
     secure = any(listener.scheme == "https" for listener in listeners)
     if secure and cert is None:
-        raise ValueError("https:// needs --cert (and --key, when that is another file)")
+        raise ValueError("https:// needs --cert (and --key, when that is another file), or LB_TLS__CERTIFICATES")
     if any(listener.role == "redirect" for listener in listeners) and not secure:
         raise ValueError("redirect=https needs an https:// listener to redirect to")
     opened: list[tuple[Listener, socket.socket | None]] = []

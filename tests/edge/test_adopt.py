@@ -22,8 +22,9 @@ from app.edge.drain import Drain, running_server
 from app.edge.link import Link
 from app.edge.protocol import EdgeProtocol
 from settings.edge import EdgeSettings
+from settings.problems import SettingsError
 from settings.root import DrainSettings
-from settings.tls import TlsSettings
+from settings.tls import ClientCertificateSettings, TlsSettings
 from tests.support.tls import Certificate
 
 
@@ -202,3 +203,15 @@ class TestDrain:
         async with asyncio.timeout(10):
             while not condition():
                 await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("http", ["h11", None])
+async def test_clients_certificates_need_our_edge(tmp_path: Path, http: str | None) -> None:
+    """Under another, anybody could write the fields that say who one is."""
+
+    async def receive() -> Any: ...
+
+    wanted = TlsSettings(client=ClientCertificateSettings(ca=Certificate(tmp_path).ca))
+    theirs = receive if http is None else started(config(http=http)).receive
+    with pytest.raises(SettingsError, match="LB_TLS__CLIENT__CA"):
+        adopt(theirs, link=Link(), drain=DrainSettings(), tls=wanted)

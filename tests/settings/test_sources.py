@@ -145,6 +145,7 @@ LISTS = {
     "LB_POOLS__P__RETRY__STATUS": "429,503",
     "LB_POOLS__P__RETRY__METHODS": "get,POST",
     "LB_POOLS__P__STICKY__KEYS": f"{'a' * 16},{'b' * 16}",
+    "LB_TLS__CERTIFICATES": "a.pem|key=a.key,b.pem",
     "LB_RATE_LIMIT__KEY": "client,group",
     "LB_LIMITS__L__KEY": "client,header:x-user",
 }

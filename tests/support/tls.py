@@ -16,16 +16,20 @@ def authority() -> trustme.CA:
 
 
 class Certificate:
-    """A certificate for localhost, in two files as uvicorn takes them."""
+    """A certificate for localhost, or for *names*, in two files as uvicorn takes them."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *names: str, subject: str | None = None) -> None:
+        directory.mkdir(exist_ok=True)
+        self.names = names or ("localhost", "127.0.0.1")
+        self._subject = subject
         self.cert, self.key, self.ca = directory / "cert.pem", directory / "key.pem", directory / "ca.pem"
         authority().cert_pem.write_to_path(self.ca)
         self.renew()
 
-    def renew(self) -> None:
-        """Write a new certificate and its key over the old ones."""
-        issued = authority().issue_cert("localhost", "127.0.0.1")
+    def renew(self, *names: str) -> None:
+        """Write a new certificate and its key over the old ones, from now on for *names* when some are given."""
+        self.names = names or self.names
+        issued = authority().issue_cert(*self.names, common_name=self._subject)
         issued.private_key_pem.write_to_path(self.key)
         self.cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
         self.issued = issued

@@ -42,7 +42,7 @@ def context(tls: BackendTlsSettings) -> Trust:
     """The context for connections to backends: TLS 1.2 or later, verified by the system's store or by *tls.ca*.
 
     Raises:
-        OSError, ssl.SSLError: when the file of authorities cannot be read.
+        OSError, ssl.SSLError: when a file cannot be read, or a key is not that of its certificate.
     """
     made = Trust(ssl.PROTOCOL_TLS_CLIENT)
     made.sessions = {}
@@ -55,4 +55,8 @@ def context(tls: BackendTlsSettings) -> Trust:
         made.load_verify_locations(cafile=str(tls.ca))
     else:
         made.load_default_certs()
+    if tls.cert:
+        made.load_cert_chain(
+            tls.cert, tls.key, password=lambda: ""
+        )  # a key with a password is refused, not asked about
     return made
