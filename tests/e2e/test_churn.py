@@ -112,7 +112,7 @@ def descriptors(balancer: Balancer) -> int:
 
 
 @pytest.mark.parametrize(
-    ("warm", "count"), [(2_000, 3_000), pytest.param(20_000, 100_000, marks=pytest.mark.slow)], ids=["short", "long"]
+    ("warm", "count"), [(2_000, 3_000), pytest.param(20_000, 100_000, marks=pytest.mark.long)], ids=["short", "long"]
 )
 def test_nothing_is_left(driver: str, many: Many, warm: int, count: int) -> None:
     """No descriptor, no place in flight, no task, and at most 2 % more memory than there was before."""
