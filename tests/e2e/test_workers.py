@@ -176,6 +176,8 @@ def test_clients_of_killed_workers_retry_once() -> None:
     with workers(2) as (a, b):
         settings = {"LB_ROUTES": "/=main", "LB_POOLS__MAIN__BACKENDS": f"{a.url},{b.url}", **OPEN}
         with Balancer(settings, *TWO) as balancer, Steady(balancer.port, rate=200, again=True) as steady:
+            with each(balancer):  # a supervisor waits for those that do not serve yet, 5 s at a time
+                steady.pass_by(100)
             for _ in range(3):
                 victim = serving(balancer)[0]
                 os.kill(victim, signal.SIGKILL)

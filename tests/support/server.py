@@ -109,6 +109,7 @@ class Balancer:
     def __exit__(self, kind: object, *exc: object) -> None:
         if kind:
             self.kill()
+            print(self.stderr, file=sys.stderr)  # pytest shows it beside what failed
             return
         status = self.stop()
         assert "Traceback" not in self.stderr, self.stderr
