@@ -185,7 +185,7 @@ def test_clients_of_killed_workers_retry_once() -> None:
                 def replaced(victim: int = victim) -> bool:
                     return victim not in serving(balancer) and len(serving(balancer)) == 2
 
-                until(replaced, "a worker in its place", within=20)
+                until(replaced, "a worker in its place", within=60)
                 with each(balancer):  # both serve
                     steady.pass_by(100)
         assert set(steady.counts) == {200, "again"}, steady.counts
