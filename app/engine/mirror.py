@@ -10,10 +10,9 @@ byte collected to the last of the answer, so that the memory is bounded: `max_in
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from random import Random
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from app.domain.errors import ProxyError
 from app.domain.exchange import Exchange
 from app.domain.request_head import CHUNKED
 from app.engine.asgi import connection_of
+from app.engine.beside import Beside
 
 if TYPE_CHECKING:
     from app.domain.headers import Fields
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("l7lb")
 
 
-class Copies:
+class Copies(Beside):
     """All copies of all groups.
 
     Attributes:
@@ -42,21 +42,8 @@ class Copies:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.counts: Counter[tuple[str, str, str]] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def start(self, copy: Coroutine[None, None, None]) -> None:
-        """Send a copy, beside everything else."""
-        task = asyncio.get_running_loop().create_task(copy)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def stop(self) -> None:
-        """Cut those that are on their way: nobody waits for them."""
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def sample(self) -> Samples:
         """Group, pool and outcome as labels, and how many: what `l7lb_mirrored_total` says."""

@@ -8,9 +8,8 @@ Only the index says what is stored, so a kill at any moment leaves a response wh
 about is taken away by the next process that starts. After a reboot the index is made again from the heads of the files.
 What was purged just before a power loss may be there again then, so none of it is used before it has been validated,
 and its body is checked before the first byte of it is sent.
-Looking into the index is done at once; files are read and written, and the index changed, in a few threads.
-It is longer than most: what finds, reads and writes is one piece. Small
-bodies that were used last are in memory, too.
+Looking into the index is done at once; files are read and written, and the index changed, in a few threads. Small
+bodies that were used last are in memory, too. It is longer than most: what finds, reads and writes is one piece.
 """
 
 from __future__ import annotations

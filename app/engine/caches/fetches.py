@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
+from app.engine.beside import Beside
 from app.engine.caches.purges import PurgeLog
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ MOST_MARKS = 16_384
 """Keys that are remembered of one group, beside what is stored: the oldest is forgotten for another."""
 
 
-class Fetches:
+class Fetches(Beside):
     """All fetches of all groups.
 
     Attributes:
@@ -26,22 +25,9 @@ class Fetches:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.counts: Counter[tuple[str, str]] = Counter()
         self.purges = PurgeLog()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def start(self, fetch: Coroutine[None, None, None]) -> None:
-        """Fetch, beside everything else."""
-        task = asyncio.get_running_loop().create_task(fetch)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def stop(self) -> None:
-        """Cancel those that are on their way."""
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def sample(self) -> Samples:
         """Group and result as labels, and how many: what `l7lb_cache_requests_total` says."""
