@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -21,7 +21,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from app.edge.drain import Drain, running_server
 from app.edge.link import Link
 from app.edge.protocol import EdgeProtocol
-from app.edge.tls import SUITES, Certificate, ServerNames, ask, identify, policy
+from app.edge.tls import SPOKEN, SUITES, Certificate, ServerNames, ask, identify, policy
 from settings.problems import Problem, SettingsError
 from settings.root import DrainSettings
 from settings.tls import TlsSettings
@@ -65,6 +65,7 @@ def adopt(receive: Callable[..., Any], *, link: Link, drain: DrainSettings, tls:
     if config is None:
         if asked:
             raise _unasked("another server than uvicorn")
+        _plain_hypercorn(receive)
         log.warning(
             "this server is not uvicorn: it has to limit request heads (bytes, fields, time), stalled bodies and idle "
             "connections, refuse requests that can be read in two ways, drop trailers and restrict TLS by itself"
@@ -103,6 +104,14 @@ def config_of(receive: Callable[..., Any]) -> Config | None:
     return None
 
 
+def _plain_hypercorn(receive: Callable[..., Any]) -> None:
+    """No Date and Server beside the backend's, where it is hypercorn."""
+    owner: Any = getattr(receive, "__self__", None)
+    if type(owner).__module__ == "hypercorn.asyncio.lifespan":
+        config = owner.config
+        config.include_date_header = config.include_server_header = False
+
+
 def _headers(config: Config) -> None:
     """No word of a client is taken for its address, and no Date and Server beside the backend's."""
     config.proxy_headers = False
@@ -122,11 +131,12 @@ def _tls(config: Config, tls: TlsSettings) -> Callable[[], Awaitable[None]] | No
     context = config.ssl
     assert context is not None
     suites = config.ssl_ciphers or SUITES
-    policy(context, suites=suites)
+    protocols: Sequence[str] = getattr(config.http_protocol_class, "alpn_protocols", None) or SPOKEN  # another's
+    policy(context, suites=suites, protocols=protocols)
     ask(context, tls.client)
     if config.ssl_certfile is None:
         return None
     first = Certificate(context, config.ssl_certfile, config.ssl_keyfile, config.ssl_keyfile_password)
-    others = [Certificate.load(files, tls.client, suites) for files in tls.certificates]
+    others = [Certificate.load(files, tls.client, suites, protocols) for files in tls.certificates]
     names = ServerNames([first, *others], strict=tls.sni == "strict")
     return partial(names.watch, tls.reload_interval) if tls.reload_interval else None

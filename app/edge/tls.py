@@ -28,11 +28,15 @@ _PEM = re.compile(r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 log = logging.getLogger("l7lb.tls")
 
 
-def policy(context: ssl.SSLContext, *, suites: str = SUITES) -> None:
-    """Let *context* speak TLS 1.2 and newer only, with *suites* (OpenSSL's notation), and only HTTP/1.1 by ALPN."""
+SPOKEN = ("http/1.1",)
+"""By our edge, in the words of ALPN (RFC 7301)."""
+
+
+def policy(context: ssl.SSLContext, *, suites: str = SUITES, protocols: Sequence[str] = SPOKEN) -> None:
+    """Let *context* speak TLS 1.2 and newer only, with *suites* (OpenSSL's notation), and *protocols* by ALPN."""
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(suites)
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(protocols)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
 
 
@@ -82,10 +86,16 @@ class Certificate:
         return self._context
 
     @classmethod
-    def load(cls, files: CertificateSettings, client: ClientCertificateSettings, suites: str = SUITES) -> Certificate:
+    def load(
+        cls,
+        files: CertificateSettings,
+        client: ClientCertificateSettings,
+        suites: str = SUITES,
+        protocols: Sequence[str] = SPOKEN,
+    ) -> Certificate:
         """One with a context of its own. Raises OSError, ValueError, when it cannot be used."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        policy(context, suites=suites)
+        policy(context, suites=suites, protocols=protocols)
         ask(context, client)
         context.load_cert_chain(files.cert, files.key, lambda: "")
         return cls(context, files.cert, files.key)
