@@ -1,9 +1,9 @@
 """Ends a response under hypercorn while its client still sends, or where it cannot be completed.
 
 ASGI has a word for neither. Elsewhere an exception cuts a stream; hypercorn lets go of it then, and its client waits
-for ever. After a response that ends before its request, what still comes of that is an error to hypercorn which costs the
-whole connection; and a client whose gRPC call has failed may send for long. So such a stream is ended and reset, as RFC
-9113 section 8.1 has it, by what hypercorn has for that itself; `tests/e2e/test_fronts.py` fails when it moves.
+for ever. After a response that ends before its request, what still comes of that is an error to hypercorn which costs
+the whole connection; and a client whose gRPC call has failed may send for long. So such a stream is ended and reset, as
+RFC 9113 section 8.1 has it, by what hypercorn has for that itself; `tests/e2e/test_fronts.py` fails when it moves.
 """
 
 from __future__ import annotations
