@@ -425,11 +425,11 @@ class Session:
     def _note(self) -> None:
         """A frame that brings nothing. Raises Broken when there are too many."""
         self._noise += 1
-        if self._noise > CALM:
-            now = monotonic()
-            if now - self._calm_since < 1.0:
+        if self._noise == 1:
+            self._calm_since = monotonic()
+        elif self._noise > CALM:
+            if monotonic() - self._calm_since < 1.0:
                 raise Broken(frames.ENHANCE_YOUR_CALM, "too many frames that bring nothing")
-            self._calm_since = now
             self._noise = 0
 
     def _begin_block(self, flags: int, number: int, payload: bytes) -> None:
