@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -33,9 +33,9 @@ def _url(value: str) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise Wrong("not a URL", _EXAMPLE) from None
-    if parts.scheme not in ("http", "https"):
+    if parts.scheme not in ("http", "https", "h2c"):
         near = value if re.fullmatch(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?", value) else ""
-        raise Wrong("neither http:// nor https://", f'write "http://{near}"' if near else _EXAMPLE)
+        raise Wrong("neither http://, https:// nor h2c://", f'write "http://{near}"' if near else _EXAMPLE)
     if not re.fullmatch(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|[0-9a-f:]*:[0-9a-f:.]*", host) or len(host) > 253:
         raise Wrong("there is no host in it, or not one that can be looked up", _EXAMPLE)
     if port == 0:
@@ -63,7 +63,7 @@ class BackendSettings(Frozen):
     """One backend: `http://10.0.0.1:8000` or `http://10.0.0.1:8000|weight=2|id=a`."""
 
     url: Annotated[str, AfterValidator(_url)]
-    """Where it is: http or https, host, and port when it is not 80 or 443."""
+    """Where it is: http, https or h2c (HTTP/2 without TLS), host, and port when it is not 80 or 443."""
     id: Annotated[str, AfterValidator(_id)] = Field(default_factory=_default_id)
     """Its name in logs and metrics; host:port when not given."""
     weight: int = Field(default=1, ge=0, le=65535)
@@ -159,12 +159,30 @@ class BackendTlsSettings(Frozen):
     """PEM file of the certificate that we show to backends that ask for one; read at the start."""
     key: File = None
     """PEM file of its key; in the certificate's file when not given."""
+    alpn: Annotated[Listed[Literal["http/1.1", "h2"]], Field(min_length=1)] = ("http/1.1",)
+    """Protocols that are offered, the preferred one first: `http/1.1`, `h2`, or both."""
 
     @model_validator(mode="after")
     def _key_of_something(self) -> Self:
         if self.key is not None and self.cert is None:
             raise Wrong("a key without a certificate", "write the file of the certificate, too", at=("cert",))
         return self
+
+
+class Http2Settings(Frozen):
+    """How HTTP/2 is spoken with `h2c://` backends, and with `https://` ones that agree to `h2`."""
+
+    max_streams: int = Field(default=100, ge=1, le=10_000)
+    """Exchanges at a time on one connection, or fewer where the backend says so; then another one is opened."""
+    window: Size = Field(default=262_144, ge=1024, le=2**31 - 1)
+    """Bytes of a response that may wait for its client, before its backend stops."""
+    connection_window: Size = Field(default=4 * 2**20, ge=65_535, le=2**31 - 1)
+    """Bytes of all responses of a connection that may be on their way to us; at least `window`."""
+    ping: Duration = 0.0
+    """How long a connection with exchanges may be silent, before it is asked whether it lives; 0 is never. Many gRPC
+    servers end connections that ask more often than every 5m."""
+    ping_timeout: Duration = 10.0
+    """How long the answer may take."""
 
 
 class PoolSettings(Frozen):
@@ -183,7 +201,9 @@ class PoolSettings(Frozen):
     timeouts: TimeoutSettings = TimeoutSettings()
     """How long we wait for a backend."""
     tls: BackendTlsSettings = BackendTlsSettings()
-    """How an `https://` backend is trusted."""
+    """How an `https://` backend is trusted, and what is spoken with it."""
+    http2: Http2Settings = Http2Settings()
+    """How HTTP/2 is spoken with backends."""
     affinity: AffinityKey = ()
     """What requests for the same backend have in common: client, path, `header:<name>`, `cookie:<name>`,
     `query:<name>`, `module:function`, or several of them together. For rendezvous, ring_hash and maglev, which take the

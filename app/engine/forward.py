@@ -13,7 +13,6 @@ from app.domain.answer import page
 from app.domain.deadline import asked
 from app.domain.errors import BodyTooLarge, ConnectFailed, ProxyError, TotalTimeout
 from app.domain.headers import listed
-from app.domain.request_head import CHUNKED
 from app.engine.asgi import connection_of
 from app.engine.body import Body
 from app.engine.client import UpstreamRequest, UpstreamResponse
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from app.engine.dispatch import Dispatcher
     from app.engine.relay import Relay
     from app.engine.switch import Switch
+    from app.engine.transport.carrier import Carrier
     from app.engine.transport.connection import Connection
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
@@ -121,7 +121,7 @@ class Forwarder:
             outbound.stuck, outbound.settled = sticky.find(headers)
         return outbound
 
-    def mark(self, outbound: Outbound, connection: Connection) -> None:
+    def mark(self, outbound: Outbound, connection: Carrier) -> None:
         """Look at the response head on *connection*, and have the client told where it is kept from now on."""
         attempt = outbound.attempt
         assert attempt is not None
@@ -206,7 +206,7 @@ class Forwarder:
         connection = response.connection
         fields = self.relay.fields(outbound.exchange, connection)
         try:
-            await self._switch.carry(outbound, watched, attempt.backend, connection, fields)
+            await self._switch.carry(outbound, watched, attempt.backend, cast("Connection", connection), fields)
         finally:
             self.dispatcher.leave(attempt)
 
@@ -216,9 +216,8 @@ class Forwarder:
         if attempt is None:
             attempt = await self.dispatcher.enter(outbound)
         if outbound.length and outbound.body is None:  # not before there is a backend: another pool may have to read it
-            chunked = outbound.length == CHUNKED
             keep = self.dispatcher.policy.max_body
-            body = outbound.body = Body(receive, outbound.exchange, chunked=chunked, limit=self._max_body, keep=keep)
+            body = outbound.body = Body(receive, outbound.exchange, limit=self._max_body, keep=keep)
             body.trailers = self._trailers
             if watched.ready:  # a small body leaves with the head, in one write
                 await body.take()
@@ -240,14 +239,21 @@ class Forwarder:
             if not self.dispatcher.retired:  # another has its place, or can take it
                 raise ConnectFailed("the backend has gone")
             connections = self.upstream.outlived(attempt.backend, self.dispatcher.pool.settings)
-        request = UpstreamRequest(outbound.method, attempt, connections, outbound.wire(attempt), outbound.length)
+        if outbound.upgrade:
+            connections = connections.switchable()
+        request = UpstreamRequest(outbound.method, attempt, connections, outbound.head(attempt), outbound.length)
         body = outbound.body
-        request.body = None if body is None or body.complete else body
+        if body is not None:
+            request.first = body.taken or b""
+            if body.end is None:
+                request.body = body
+            else:
+                request.trailers = body.end
         request.replayable = request.body is None and outbound.method in IDEMPOTENT
         request.until = outbound.until
         request.upgrade = outbound.upgrade
         if outbound.expects and body is not None:  # who is given a part of it need not say that it wants the rest
-            request.expects = body.taken == b""
+            request.expects = request.first == b""
         return request
 
     def _after(self, outbound: Outbound, response: UpstreamResponse | None, error: ProxyError | None) -> float:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from app.domain.fields import FieldRules
     from app.engine.asgi import Message, Scope, Send
     from app.engine.client import UpstreamResponse
-    from app.engine.transport.connection import Connection
+    from app.engine.transport.carrier import Carrier
 
 
 _ABOUT_THE_BODY = (b"content-", b"etag", b"last-modified", b"accept-ranges", b"date")
@@ -95,7 +95,7 @@ class Relay:
             fields = self._fields.apply(fields)
         await respond(scope, send, response.status_code, [*fields, (b"content-type", shown[0])], shown[1])
 
-    def fields(self, exchange: Exchange, connection: Connection) -> Fields:
+    def fields(self, exchange: Exchange, connection: Carrier) -> Fields:
         """What the client gets of the response head on *connection*, with what we add."""
         fields = connection.fields
         fields += self._via

@@ -14,7 +14,7 @@ from app.domain.errors import AddressProhibited, NameNotResolved
 from app.engine import resolve
 from app.engine.probe import Probe
 from app.engine.resolve import addresses
-from app.engine.transport import connections
+from app.engine.transport import dial
 from app.engine.transport.connections import Connections
 from settings.pools import BackendSettings, BackendTlsSettings, PoolSettings
 from settings.resilience import HealthSettings
@@ -67,7 +67,7 @@ async def test_a_name_that_is_bound_anew_leads_nowhere_else(
     answers: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was right when the backend was registered; it is looked at with every answer of the system."""
-    monkeypatch.setattr(connections, "ADDRESS_AGE", 0.0)
+    monkeypatch.setattr(dial, "ADDRESS_AGE", 0.0)
     with Server() as server:
         spec = BackendSettings(url=server.url.replace("127.0.0.1", "name"), networks=LOOPBACK)
         backend = Backend("a", spec, HealthSettings(kind="tcp"))

@@ -38,8 +38,10 @@ class Trust(ssl.SSLContext):
 
 
 @cache
-def context(tls: BackendTlsSettings) -> Trust:
+def context(tls: BackendTlsSettings, alpn: tuple[str, ...] = ("http/1.1",)) -> Trust:
     """The context for connections to backends: TLS 1.2 or later, verified by the system's store or by *tls.ca*.
+
+    The protocols of *alpn* are offered, the first one first.
 
     Raises:
         OSError, ssl.SSLError: when a file cannot be read, or a key is not that of its certificate.
@@ -47,7 +49,7 @@ def context(tls: BackendTlsSettings) -> Trust:
     made = Trust(ssl.PROTOCOL_TLS_CLIENT)
     made.sessions = {}
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    made.set_alpn_protocols(["http/1.1"])
+    made.set_alpn_protocols(alpn)
     if not tls.verify:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
