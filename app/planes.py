@@ -103,10 +103,6 @@ class Planes(Starlette):
 
     async def _hand_over(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request of another server than ours."""
-        try:
-            front = Front(scope, receive, send)
-        except ProxyError as error:
-            await self._refusing(error)(scope, receive, send)
-            return
+        front = Front(scope, receive, send)
         if await front.opened():
-            await front.run(self._data)
+            await front.run(self._data if front.fault is None else self._refusing(front.fault))

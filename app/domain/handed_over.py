@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 UNSAID = -2
 """Length of a body that only shows when it comes: HTTP/2 frames it without a word in the head."""
 
-GRPC = b"application/grpc"
-
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _ENDS = re.compile(rb"[\r\n\0]")

@@ -11,8 +11,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from app.domain.errors import BadRequest
-from app.domain.handed_over import GRPC, UNSAID, taken_over
+from app.domain.errors import BadRequest, NotSupported, ProxyError
+from app.domain.handed_over import UNSAID, taken_over
 from app.domain.headers import listed, takes_trailers
 from app.domain.request_head import CHUNKED
 from app.engine.asgi import PlainConnection
@@ -37,7 +37,7 @@ class Front(PlainConnection):
     Attributes:
         scope: of the request as our app takes it.
 
-    Raises BadRequest or NotSupported when it is made, for a head that may not go on.
+        fault: why it may not go on; None where it may.
     """
 
     concurrent = True
@@ -46,8 +46,16 @@ class Front(PlainConnection):
         super().__init__(scope, receive)
         self._send = send
         self._stream = Http2Stream.of(receive, send)
-        headers, length = taken_over(scope["method"], scope["query_string"], scope["headers"], scope["http_version"])
         extensions = scope.get("extensions") or {}
+        self.fault: ProxyError | None = None
+        headers, length = scope["headers"], UNSAID
+        try:
+            headers, length = taken_over(scope["method"], scope["query_string"], headers, scope["http_version"])
+        except ProxyError as fault:
+            self.fault = fault
+        self._calls = scope["http_version"] >= "2" and _called(listed(b"content-type", headers))
+        if self._calls and "http.response.trailers" not in extensions:
+            self.fault = NotSupported("gRPC takes trailers, which this server does not send: serve it by hypercorn")
         self._theirs: Fields = scope["headers"]
         self._fields = headers
         self._length = length
@@ -71,10 +79,10 @@ class Front(PlainConnection):
 
         A call of gRPC always has one, and may wait for our answer before it comes; who waits for a 100 does so, too.
         """
-        if self._length != UNSAID:
+        if self._length != UNSAID or self.fault is not None:
             return True
         self._length = CHUNKED
-        if not listed(b"content-type", self._fields).startswith(GRPC) and not listed(b"expect", self._fields):
+        if not self._calls and not listed(b"expect", self._fields):
             server = type(getattr(self._receive, "__self__", None)).__module__
             if server == _SILENT and self.scope["method"] in _BODILESS:
                 self._length = 0
@@ -170,7 +178,11 @@ class Front(PlainConnection):
         if listed(b"content-length", headers):
             self._trails = False  # it comes out of one piece, without any
             return message
-        if listed(b"content-type", headers).startswith(GRPC):
+        if self._calls:
             self._status = [field for field in headers if field[0] in _STATUS]
             headers = [field for field in headers if field[0] not in _STATUS]
         return {**message, "headers": headers, "trailers": True}
+
+
+def _called(content_type: bytes) -> bool:
+    return content_type.startswith(b"application/grpc") and not content_type.startswith(b"application/grpc-web")

@@ -9,6 +9,7 @@ RFC 9113 section 8.1 has it, by what hypercorn has for that itself; `tests/e2e/t
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Http2Stream:
         buffer = protocol.stream_buffers.get(number)
         if buffer is not None:
             await buffer.drain()
-        if number in protocol.streams:
+        with suppress(*_gone()):
             if trailers:
                 protocol.connection.send_headers(number, trailers, end_stream=True)
             else:
@@ -84,7 +85,8 @@ class Http2Stream:
         protocol, number = self._protocol, self._stream.stream_id
         if number not in protocol.streams:  # the client has gone
             return
-        protocol.connection.reset_stream(number, error_code=code)
+        with suppress(*_gone()):  # it has ended, too, which only our app has not seen yet
+            protocol.connection.reset_stream(number, error_code=code)
         protocol.streams[number] = _ENDED
         self._stream.closed = True
         await protocol._flush()  # noqa: SLF001
@@ -99,7 +101,16 @@ class Http2Stream:
         await protocol.send(_updated(idle))
 
 
+# What is there when hypercorn runs us...
+
+
+def _gone() -> tuple[type[Exception], ...]:
+    from h2.exceptions import ProtocolError  # noqa: PLC0415
+
+    return (ProtocolError, KeyError)
+
+
 def _updated(idle: bool) -> object:
-    from hypercorn.events import Updated  # noqa: PLC0415  # it is there, for it runs us
+    from hypercorn.events import Updated  # noqa: PLC0415
 
     return Updated(idle=idle)

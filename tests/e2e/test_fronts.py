@@ -150,6 +150,17 @@ def test_a_length_without_a_body(client: H2Client, backend: Backend) -> None:
     assert backend.requests[-1].target == b"/next"
 
 
+def test_a_refused_upload(client: H2Client, backend: Backend) -> None:
+    """What still comes of it is no matter for the connection's other streams."""
+    stream = client.begin("POST", "/", authority="a@lb.test", end=False)
+    client.pour(stream, 1 << 20)
+    answer = client.answer(stream)
+    assert answer.ended or answer.status == 400
+    assert backend.requests == []
+    if not client.dead:
+        assert client.ask().body == b"hello"
+
+
 def test_one_cookie_of_many_crumbs(client: H2Client, backend: Backend) -> None:
     """RFC 9113 section 8.2.3."""
     client.ask("GET", "/", ("cookie", "a=1"), ("cookie", "b=2"))
