@@ -121,7 +121,7 @@ class TimeoutSettings(Frozen):
     """How long an idle connection to a backend is kept; below the backend's own limit (uvicorn's is 5 s)."""
     header: Token | None = None
     """Header field that tells the backend how long it has: in milliseconds, or as gRPC writes it when it is
-    `grpc-timeout`. A client that sends it shortens `total`."""
+    `grpc-timeout`, which it is by itself where HTTP/2 is spoken. A client that sends it shortens `total`."""
 
     @model_validator(mode="after")
     def _each_within_its_whole(self) -> Self:

@@ -82,7 +82,6 @@ class Forwarder:
         self._switch = switch
         self._trailers = trailers
         self._total = pool.timeouts.total or inf
-        self._deadline = (pool.timeouts.header or "").lower().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request, as an ASGI app; raises as `prepare` and `carry` do."""
@@ -105,8 +104,8 @@ class Forwarder:
         """
         exchange.pool = self._pool
         until = exchange.started + self._total
-        if self._deadline:
-            headers, until = self._told(exchange, headers, until)
+        if deadline := self.dispatcher.deadline:
+            headers, until = _told(deadline, exchange, headers, until)
         host, lines, length = self._head.build(exchange, headers)
         if self._max_body and length > self._max_body:
             raise BodyTooLarge(f"the request body is over {self._max_body} bytes")
@@ -116,7 +115,7 @@ class Forwarder:
             target = self._target.apply(path) + mark + query
         outbound = Outbound(exchange, headers, target, b"" if self._own_host else host, lines, length, key)
         outbound.until = until
-        outbound.deadline = self._deadline
+        outbound.deadline = deadline
         if (sticky := self.dispatcher.sticky) is not None:
             outbound.stuck, outbound.settled = sticky.find(headers)
         return outbound
@@ -281,9 +280,10 @@ class Forwarder:
         if response is not None:
             response.release()
 
-    def _told(self, exchange: Exchange, headers: Fields, until: float) -> tuple[Fields, float]:
-        """Without the field about the deadline, which is told anew; and when the client, too, is out of patience."""
-        for name, value in headers:
-            if name == self._deadline and (seconds := asked(name, value)) is not None:
-                until = min(until, exchange.started + seconds)
-        return [field for field in headers if field[0] != self._deadline], until
+
+def _told(deadline: bytes, exchange: Exchange, headers: Fields, until: float) -> tuple[Fields, float]:
+    """Without the field *deadline*, which is told anew; and when the client, too, is out of patience."""
+    for name, value in headers:
+        if name == deadline and (seconds := asked(name, value)) is not None:
+            until = min(until, exchange.started + seconds)
+    return [field for field in headers if field[0] != deadline], until

@@ -1,4 +1,7 @@
-"""One probe of one backend, over a connection of its own: HTTP or TCP, everything about it bounded."""
+"""One probe of one backend, over a connection of its own: HTTP or TCP, everything about it bounded.
+
+HTTP/2 where the backend speaks nothing else.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from app.domain.backend import Backend
 from app.domain.errors import ProxyError
 from app.domain.health import Expectation, probe_kind
 from app.engine.fault import fault
+from app.engine.probe_http2 import Http2Answer, asking
 from app.engine.resolve import addresses
 from app.engine.transport import trust
 from settings.pools import BackendTlsSettings
@@ -33,8 +37,8 @@ class Probe:
     """
 
     __slots__ = (
-        "_expectation", "_head", "_host", "_networks", "_port", "_server_name", "_timeout", "_tls", "_tls_settings",
-        "load",
+        "_expectation", "_head", "_host", "_http2", "_networks", "_port", "_server_name", "_timeout", "_tls",
+        "_tls_settings", "load",
     )  # fmt: skip
 
     def __init__(self, backend: Backend, health: HealthSettings, tls: BackendTlsSettings) -> None:
@@ -42,9 +46,12 @@ class Probe:
         self._networks = backend.spec.networks
         self._port = health.port or backend.port
         self._tls_settings = tls if backend.scheme == "https" else None
+        self._http2 = backend.scheme == "h2c" or (backend.scheme == "https" and "http/1.1" not in tls.alpn)
         self._server_name = tls.server_name or backend.host
         self._timeout = health.timeout
         self._head = _head(backend, health) if probe_kind(health) == "http" else b""
+        if self._head and self._http2:
+            self._head = asking(self._head, backend.scheme)
         self._expectation = Expectation(health)
         self.load = b""
 
@@ -61,7 +68,8 @@ class Probe:
         return ""
 
     async def _ask(self) -> None:
-        tls = trust.context(self._tls_settings) if self._tls_settings else None
+        alpn = "h2" if self._http2 else "http/1.1"
+        tls = trust.context(self._tls_settings, (alpn,)) if self._tls_settings else None
         host = self._host
         if self._networks:
             host = (await addresses(host, self._port, self._networks))[0][1]
@@ -71,12 +79,19 @@ class Probe:
         try:
             if self._head:
                 writer.write(self._head)
-                answer = _Answer(wants_body=self._expectation.wants_body)
+                wants_body = self._expectation.wants_body
+                answer: _Answer | Http2Answer
+                if self._http2:
+                    answer = Http2Answer(wants_body=wants_body, limit=LIMIT)
+                else:
+                    answer = _Answer(wants_body=wants_body)
                 while not answer.done:
                     data = await reader.read(LIMIT)
                     if not data:
                         break
                     answer.feed(data)
+                    if answer.reply:
+                        writer.write(answer.reply)
                 if not answer.status:
                     raise ProbeFailed("connection closed before the end of the response head")
                 if failure := self._expectation.judge(answer.status, bytes(answer.body)):
@@ -88,6 +103,8 @@ class Probe:
 
 class _Answer:
     """What is needed of a response. *status* is 0 until its head is complete, interim responses do not count."""
+
+    reply = b""
 
     def __init__(self, *, wants_body: bool) -> None:
         self.status = 0
@@ -142,6 +159,6 @@ def _reason(error: Exception) -> str:
     match error:
         case ConnectionResetError():
             return "connection reset"
-        case ProbeFailed() | ProxyError():
+        case ProbeFailed() | ProxyError() | ValueError():
             return str(error)
     return f"{type(error).__name__}: {error}"

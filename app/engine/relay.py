@@ -8,11 +8,14 @@ from email.utils import formatdate
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from app.domain import grpc
+from app.domain.answer import proxy_status
 from app.domain.headers import Field, Fields, takes_trailers
 from app.engine.encoders import encode, encoder
 
 if TYPE_CHECKING:
     from app.domain.coding import Coding
+    from app.domain.errors import ProxyError
     from app.domain.exchange import Exchange
     from app.domain.fields import FieldRules
     from app.engine.asgi import Message, Scope, Send
@@ -148,6 +151,18 @@ async def respond(scope: Scope, send: Send, status: int, headers: Sequence[Field
         exchange.bytes_out = len(body)
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
+
+
+async def refuse_call(scope: Scope, send: Send, error: ProxyError) -> None:
+    """Answer a call of gRPC that came to *error*. On the exchange the status is that of the error, as it always is."""
+    exchange: Exchange = scope["lb.exchange"]
+    fields = grpc.answer(error, proxy_status(error))
+    fields.append(_DATE.field())
+    decorate(exchange, fields)
+    exchange.status = error.status
+    exchange.first_byte = monotonic()
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _trail(message: Message, trailers: Sequence[Field], asked: Fields) -> None:
