@@ -64,7 +64,7 @@ class Planes(Starlette):
         """Serve one scope."""
         if scope["type"] == "http":
             if not scope["path"].startswith(self._below):
-                if STATE_KEY in (scope.get("extensions") or ()):
+                if "extensions" in scope and scope["extensions"] and STATE_KEY in scope["extensions"]:
                     await self._data(scope, receive, send)
                 else:
                     await self._hand_over(scope, receive, send)
