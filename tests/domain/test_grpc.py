@@ -1,0 +1,48 @@
+"""Our own answers to calls of gRPC."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.domain import errors
+from app.domain.grpc import answer, called, status_of
+
+
+@pytest.mark.parametrize(
+    ("content_type", "is_one"),
+    [
+        (b"application/grpc", True),
+        (b"application/grpc+proto", True),
+        (b"application/grpc;charset=utf-8", True),
+        (b"application/grpc-web", False),
+        (b"application/grpc-web+proto", False),
+        (b"application/json", False),
+        (b"", False),
+    ],
+)
+def test_what_is_a_call(content_type: bytes, is_one: bool) -> None:
+    assert called(content_type) is is_one
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.NoBackend, 14), (errors.Full, 14), (errors.ConnectFailed, 14), (errors.ResponseTimeout, 14),
+        (errors.TotalTimeout, 4), (errors.RateLimited, 14), (errors.Unauthorized, 16), (errors.Refused, 7),
+        (errors.NoRoute, 12), (errors.BadRequest, 13), (errors.BodyTooLarge, 8), (errors.InternalError, 13),
+        (errors.NotSupported, 2),
+    ],
+)  # fmt: skip
+def test_statuses(error: type[errors.ProxyError], status: int) -> None:
+    assert status_of(error()) == status
+
+
+def test_an_answer() -> None:
+    """Its words in percent where they are not printable ASCII; the type of the error where there are none."""
+    fields = dict(answer(errors.NoBackend("100 % für\nnichts"), b"l7lb; error=x"))
+
+    assert fields == {
+        b"content-type": b"application/grpc", b"grpc-status": b"14", b"proxy-status": b"l7lb; error=x",
+        b"grpc-message": b"100 %25 f%C3%BCr%0Anichts",
+    }  # fmt: skip
+    assert dict(answer(errors.NoRoute(), b""))[b"grpc-message"] == b"destination_not_found"
