@@ -191,7 +191,7 @@ def create_app(settings: Settings) -> Planes:
     planes = Planes(
         data=observe,
         prefix=settings.admin.prefix,
-        routes=admin_routes(control, Reloads(reload, calls), registrations, CachePurges(stores.caches, purges)),
+        routes=admin_routes(control, Reloads(reload, calls), registrations, CachePurges(stores.keys, purges)),
         lifespan=partial(lifespan, running=running),
         direct=direct,
     )

@@ -295,12 +295,15 @@ class EdgeProtocol(Connection):
         """Be busy with *passage*."""
         self._cycle = passage
 
-    def answer(self, passage: Passed, status: int, fields: Headers, body: bytes) -> None:
-        """Write a whole response. *fields* come from a parser or from us, so that none has a line end in it."""
+    def answer(self, passage: Passed, status: int, lines: bytes, fields: Headers, body: bytes) -> None:
+        """Write a whole response: its head is *lines*, which are made already, and *fields*.
+
+        Both come from a parser or from us, so that there is no line end in a field.
+        """
         if defaults := self.server_state.default_headers:
             fields = [*defaults, *fields]
         # not "% field": a pair that is written out is quicker, compiled
-        lines = b"".join([b"%b: %b\r\n" % (name, value) for name, value in fields])
+        lines += b"".join([b"%b: %b\r\n" % (name, value) for name, value in fields])
         if self.link.draining:
             passage.keep_alive = False
         close = b"" if passage.keep_alive else CLOSE_LINE

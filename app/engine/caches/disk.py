@@ -314,6 +314,7 @@ class DiskKept:
     """A stored response on disk. Once it has been read from, it stays readable for whoever has it."""
 
     __slots__ = ("_file", "_record", "_store", "body", "size", "stored")
+    lines = b""
 
     def __init__(self, store: DiskStore, record: Record, body: bytes | None) -> None:
         self.stored = record.stored

@@ -50,6 +50,10 @@ class Kept(Protocol):
     def body(self) -> bytes | None:
         """All of the body, where it is at hand in memory; None where it has to be read."""
 
+    @property
+    def lines(self) -> bytes:
+        """The lines of the head that goes with the whole body, where they are made already; b"" where they are not."""
+
     async def read(self, offset: int, most: int) -> bytes:
         """One to *most* bytes from *offset* on, which is below `size`. Raises Lost."""
 
