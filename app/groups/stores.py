@@ -53,6 +53,10 @@ class Stores:
         """By group and result, how many requests."""
         return self.fetches.sample()
 
+    def refreshes(self) -> Samples:
+        """By group and result, how many validations beside requests."""
+        return tuple(self.fetches.refreshes.items())
+
     def usages(self) -> Iterable[tuple[str, Usage]]:
         """What is in each store, by its name."""
         return [(name, store.usage) for name, store in self.by_name.items()]

@@ -93,8 +93,9 @@ class Cache:
         self._fetches = fetches
         self._clock = clock
         self._flights = Flights(
-            app, settings=settings, keys=self.keys, policy=policy, store=store, fetches=fetches, rng=rng, clock=clock
-        )
+            group, app,
+            settings=settings, keys=self.keys, policy=policy, store=store, fetches=fetches, rng=rng, clock=clock,
+        )  # fmt: skip
         self._unsafe = Unsafe(self.keys, policy, store, rng, clock)
         self._deaf = not settings.client_directives
         self._says = settings.cache_status

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from app.domain.cache.lookup import CONDITIONAL
+from app.domain.cache.reuse import FAILED
 from app.domain.cache.said import SURROGATE
 from app.domain.cache.storing import Policy
 from app.domain.cache.validation import validators
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from app.engine.caches.visit import Visit
     from settings.cache import CacheSettings
 
+REFRESHES = ("validated", "replaced", "failed")
+"""What becomes of validations beside requests: what is stored is good, another response came, or none that counts."""
 CAPABILITY = (b"surrogate-capability", b'l7lb="Surrogate/1.0"')
 
 Flight = tuple[bytes, bytes | None, bytes, int]
@@ -36,6 +39,8 @@ class Flights:
     """All fetches of one group.
 
     Args:
+        group: its name.
+
         app: forwards; it sees fetches in place of clients.
 
         store: where responses are kept.
@@ -49,6 +54,7 @@ class Flights:
 
     def __init__(
         self,
+        group: str,
         app: ASGIApp,
         *,
         settings: CacheSettings,
@@ -59,6 +65,7 @@ class Flights:
         rng: Random,
         clock: Callable[[], float],
     ) -> None:
+        self._group = group
         self._app = app
         self._settings = settings
         self._keys = keys
@@ -72,6 +79,8 @@ class Flights:
         self._passed = Marks()
         """Until when requests for a key do not wait for each other."""
         self._uses = Marks()
+        for result in REFRESHES:
+            fetches.refreshes[group, result] += 0  # there from the first scrape on
 
     def passed(self, key: bytes) -> bool:
         """Whether what *key* brought lately could not be stored, so that nobody is to wait for another's."""
@@ -115,7 +124,7 @@ class Flights:
             "headers": self._asked(visit, kept, alone), "lb.exchange": exchange,
             "extensions": {"lb.edge": fetch},
         }  # fmt: skip
-        self._fetches.start(self._run(fetch, scope, flight))
+        self._fetches.start(self._run(fetch, scope, flight, beside))
         return fetch
 
     def refresh(self, visit: Visit, kept: Kept) -> None:
@@ -123,12 +132,16 @@ class Flights:
         if _flight(visit, kept) not in self._under_way:
             self.begin(visit, kept, beside=True)
 
-    async def _run(self, fetch: Fetch, scope: Scope, flight: Flight | None) -> None:
+    async def _run(self, fetch: Fetch, scope: Scope, flight: Flight | None, beside: bool) -> None:
         try:
             await fetch.run(self._app, scope)
         finally:
             if flight is not None and self._under_way.get(flight) is fetch:
                 del self._under_way[flight]
+            if beside:
+                failed = fetch.error is not None or fetch.exchange.error is not None or fetch.status in FAILED
+                result = "failed" if failed else "validated" if fetch.kept is not None else "replaced"
+                self._fetches.refreshes[self._group, result] += 1
 
     def _asked(self, visit: Visit, kept: Kept | None, alone: bool) -> Fields:
         """The fields of a fetch: those of the client, but for its conditions, which are about what it has itself.

@@ -103,11 +103,14 @@ class Usage:
 
     Attributes:
         evicted: responses that had to go for others, so far.
+
+        purged: responses that purges which came to this process have forgotten, or made stale, so far.
     """
 
     responses: int = 0
     size: int = 0
     evicted: int = 0
+    purged: int = 0
 
 
 class Store(Protocol):

@@ -48,6 +48,9 @@ class Caches(Protocol):
     def requests(self) -> Samples:
         """By group and result, how many requests."""
 
+    def refreshes(self) -> Samples:
+        """By group and result, how many validations beside requests."""
+
     def usages(self) -> Iterable[tuple[str, Usage]]:
         """What is in each store, by its name."""
 
@@ -152,6 +155,13 @@ def of_caches(caches: Caches | None) -> tuple[Reading, ...]:
             lambda: [] if caches is None else caches.requests(),
             "counter",
         ),
+        Reading(
+            "l7lb_cache_refreshes_total",
+            "Stale responses validated while they were served: validated, replaced, failed.",
+            ("group", "result"),
+            lambda: [] if caches is None else caches.refreshes(),
+            "counter",
+        ),
         Reading("l7lb_cache_bytes", "Bytes in a store.", _STORE, each(lambda usage: usage.size)),
         Reading("l7lb_cache_responses", "Responses in a store.", _STORE, each(lambda usage: usage.responses)),
         Reading(
@@ -159,6 +169,13 @@ def of_caches(caches: Caches | None) -> tuple[Reading, ...]:
             "Responses that had to go for others.",
             _STORE,
             each(lambda usage: usage.evicted),
+            "counter",
+        ),
+        Reading(
+            "l7lb_cache_purged_total",
+            "Responses that purges have forgotten, or made stale.",
+            _STORE,
+            each(lambda usage: usage.purged),
             "counter",
         ),
     )
