@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from random import Random
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.admin.cache import CachePurges
 from app.admin.control import Control
@@ -35,6 +35,7 @@ from app.engine.telemetry.journal import Journal
 from app.engine.telemetry.lines import LINES
 from app.engine.telemetry.tallies import Tallies
 from app.engine.topology import Topology
+from app.engine.transport import trust
 from app.engine.transport.transport import UpstreamTransport
 from app.engine.tunnels import Tunnels
 from app.groups.authorities import Authorities
@@ -47,6 +48,7 @@ from app.middleware.overload import Lag
 from app.middleware.rescue import Rescue
 from app.plan import plan
 from app.planes import Planes
+from app.renewal import Renewal
 from app.snapshot import Ground, build
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ def create_app(settings: Settings) -> Planes:
     topology.listen(follow)
 
     # What is written down
+    renewals: list[Renewal[Any]] = []  # those of the listeners are known when the lifespan has begun
     line = LINES.get(settings.log.format)
     access_log = AccessLog(line) if line is not None else None
     instruments = Instruments(
@@ -107,6 +110,7 @@ def create_app(settings: Settings) -> Planes:
         dropped=lambda: access_log.dropped if access_log is not None else 0,
         state=state,
         lag=lag,
+        renewals=lambda: [*renewals, *trust.renewals(topology.pools.values())],
     )
     observers = [instruments.observe, *((access_log.observe,) if access_log is not None else ())]
     journal = Journal(observers, [instruments.refused])
@@ -187,6 +191,7 @@ def create_app(settings: Settings) -> Planes:
         crew=crew,
         tallies=tallies,
         hints=Hints(topology, boards, crew),
+        renewals=renewals,
     )
     planes = Planes(
         data=observe,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 import trustme
@@ -26,10 +27,11 @@ class Certificate:
         authority().cert_pem.write_to_path(self.ca)
         self.renew()
 
-    def renew(self, *names: str) -> None:
+    def renew(self, *names: str, expired: bool = False) -> None:
         """Write a new certificate and its key over the old ones, from now on for *names* when some are given."""
         self.names = names or self.names
-        issued = authority().issue_cert(*self.names, common_name=self._subject)
+        until = datetime(2020, 1, 1, tzinfo=UTC) if expired else None
+        issued = authority().issue_cert(*self.names, common_name=self._subject, not_after=until)
         issued.private_key_pem.write_to_path(self.key)
         self.cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
         self.issued = issued
