@@ -141,8 +141,7 @@ class ServerNames:
         self._certificates = certificates
         self._strict = strict
         self._by_name = self._gathered()
-        if strict or len(certificates) > 1:
-            certificates[0].context.sni_callback = self._choose
+        certificates[0].context.sni_callback = self._choose
 
     async def watch(self, interval: float) -> None:
         """Look at the files every *interval* seconds, for ever."""
@@ -161,6 +160,7 @@ class ServerNames:
         return self._by_name.get(known) or self._by_name.get("*." + known.partition(".")[2])
 
     def _choose(self, connection: Any, name: str | None, _: ssl.SSLContext) -> int | None:
+        connection.asked_for = name  # nothing else keeps it
         context = self.find(name)
         if context is not None:
             connection.context = context
