@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -167,6 +167,25 @@ class BackendTlsSettings(Frozen):
         return self
 
 
+class ProxyHeaderSettings(Frozen):
+    """What the backends are told of a client before a connection begins: the PROXY protocol."""
+
+    version: int = Field(default=0, ge=0, le=2)
+    """Version of the header that connections to backends begin with, TLS or not, 1 or 2; 0 is none. They have to expect
+    it, and each connection is for one client then."""
+    tell: Listed[Literal["authority", "tls"]] = ()
+    """What version 2 tells beside the addresses: authority, the name that the client has asked for (SNI); tls, version
+    and suite of its TLS, and the common name in its certificate."""
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        if self.tell and self.version != 2:
+            raise Wrong(
+                f"version {self.version} tells addresses only", "write version 2, or leave it out", at=("tell",)
+            )
+        return self
+
+
 class PoolSettings(Frozen):
     """Backends, and how one is chosen."""
 
@@ -184,6 +203,8 @@ class PoolSettings(Frozen):
     """How long we wait for a backend."""
     tls: BackendTlsSettings = BackendTlsSettings()
     """How an `https://` backend is trusted."""
+    proxy_header: ProxyHeaderSettings = ProxyHeaderSettings()
+    """What the backends are told of a client before a connection begins."""
     affinity: AffinityKey = ()
     """What requests for the same backend have in common: client, path, `header:<name>`, `cookie:<name>`,
     `query:<name>`, `module:function`, or several of them together. For rendezvous, ring_hash and maglev, which take the

@@ -5,7 +5,8 @@ The same decisions in the same order as on the general path, by the same functio
     request head --Direct--> layers, route, pick --Passage--> backend's connection --progress()--> answer
 
 What is not ordinary goes on along the general path from the point where it is, and is not begun again: a group that
-does not forward, no kept connection at hand, a response that is not whole when its head is there, an error to answer.
+does not forward or sends PROXY headers, no kept connection at hand, a response that is not whole when its head is
+there, an error to answer.
 A request with a body, and the control plane, take the general path from the start.
 """
 
@@ -71,7 +72,7 @@ def way_in(app: ASGIApp) -> tuple[Sequence[Enter], ASGIApp]:
 
 def _lane(layers: Sequence[Enter], end: ASGIApp) -> Lane | None:
     if isinstance(end, Forwarder):
-        return Lane(layers, end, None)
+        return None if end.introduces else Lane(layers, end, None)
     return Lane(layers, None, cast(Answering, end)) if hasattr(end, "at_hand") else None
 
 

@@ -10,8 +10,7 @@ from app.domain.backend import Backend
 from app.domain.errors import ProxyError
 from app.domain.health import Expectation, probe_kind
 from app.engine.fault import fault
-from app.engine.resolve import addresses
-from app.engine.transport import trust
+from app.engine.transport.dial import Dial
 from settings.pools import BackendTlsSettings
 from settings.resilience import HealthSettings
 
@@ -28,21 +27,22 @@ class Probe:
 
     Over TLS when the backend's URL says https, verified as requests to it are, for TCP probes too.
 
+    Args:
+        header: PROXY header that the connection begins with; b"" for none.
+
     Attributes:
         load: what the last answer said of the backend's load; b"" for nothing.
     """
 
     __slots__ = (
-        "_expectation", "_head", "_host", "_networks", "_port", "_server_name", "_timeout", "_tls", "_tls_settings",
-        "load",
+        "_backend", "_expectation", "_head", "_header", "_port", "_timeout", "_tls", "load",
     )  # fmt: skip
 
-    def __init__(self, backend: Backend, health: HealthSettings, tls: BackendTlsSettings) -> None:
-        self._host = backend.host
-        self._networks = backend.spec.networks
-        self._port = health.port or backend.port
-        self._tls_settings = tls if backend.scheme == "https" else None
-        self._server_name = tls.server_name or backend.host
+    def __init__(self, backend: Backend, health: HealthSettings, tls: BackendTlsSettings, header: bytes = b"") -> None:
+        self._backend = backend
+        self._port = health.port or 0
+        self._tls = tls
+        self._header = header
         self._timeout = health.timeout
         self._head = _head(backend, health) if probe_kind(health) == "http" else b""
         self._expectation = Expectation(health)
@@ -61,19 +61,14 @@ class Probe:
         return ""
 
     async def _ask(self) -> None:
-        tls = trust.context(self._tls_settings) if self._tls_settings else None
-        host = self._host
-        if self._networks:
-            host = (await addresses(host, self._port, self._networks))[0][1]
-        reader, writer = await asyncio.open_connection(  # looks the name up anew, off the loop
-            host, self._port, limit=LIMIT, ssl=tls, server_hostname=self._server_name if tls else None
-        )
+        dial = Dial(self._backend, self._tls, self._port)  # looks the name up anew, off the loop
+        transport, ear = await dial.connect(_Ear, self._header)
         try:
             if self._head:
-                writer.write(self._head)
+                transport.write(self._head)
                 answer = _Answer(wants_body=self._expectation.wants_body)
                 while not answer.done:
-                    data = await reader.read(LIMIT)
+                    data = await ear.reader.read(LIMIT)
                     if not data:
                         break
                     answer.feed(data)
@@ -83,7 +78,15 @@ class Probe:
                     raise ProbeFailed(failure)
                 self.load = self._expectation.load(bytes(answer.body))
         finally:
-            writer.transport.abort()  # at once: a backend that goes on sending does not matter
+            transport.abort()  # at once: a backend that goes on sending does not matter
+
+
+class _Ear(asyncio.StreamReaderProtocol):
+    """What comes over a connection, to be read."""
+
+    def __init__(self) -> None:
+        self.reader = asyncio.StreamReader(limit=LIMIT)
+        super().__init__(self.reader)
 
 
 class _Answer:

@@ -47,7 +47,12 @@ class Connection:
 
     It does not inherit from it, which has nothing to give and would keep the class from being compiled.
 
+    Args:
+        header: the PROXY header that it began with; b"" for none.
+
     Attributes:
+        header: the same.
+
         status, fields, sized, dated: the response's end-to-end head, once `head_done`: see `response_head`.
 
         done: the response is complete.
@@ -72,14 +77,15 @@ class Connection:
     __slots__ = (
         "_chunks", "_drained", "_eof_ends", "_fed", "_go_on", "_head_only", "_headers", "_interim", "_owner", "_parser",
         "_paused", "_received", "_size", "_trailed", "_until", "_waiter", "_writable", "dated", "deadline", "done",
-        "error", "fields", "fresh", "head_done", "hints", "idle_timeout", "listener", "loop", "reusable", "sized",
-        "status", "switched", "trailers", "transport", "upgrade", "uploading", "write_timeout",
+        "error", "fields", "fresh", "head_done", "header", "hints", "idle_timeout", "listener", "loop", "reusable",
+        "sized", "status", "switched", "trailers", "transport", "upgrade", "uploading", "write_timeout",
     )  # fmt: skip
 
     transport: asyncio.Transport
 
-    def __init__(self, owner: Connections, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, owner: Connections, loop: asyncio.AbstractEventLoop, header: bytes = b"") -> None:
         self._owner = owner
+        self.header = header
         self.loop = loop
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None

@@ -80,7 +80,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         assert isinstance(request, UpstreamRequest)
         attempt = request.attempt
         connections = request.connections
-        connection = connections.take()
+        connection = connections.take(request.header)
         attempt.reused = connection is not None  # said anew: a driver may have had one that was stale
         if connection is None:
             connection = await self._connect(request, connections)
@@ -125,7 +125,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
 
     async def _connect(self, request: UpstreamRequest, connections: Connections) -> Connection:
         """A new connection, unless the attempt is ended from outside meanwhile."""
-        task = request.connecting = self._loop.create_task(connections.connect(request.until))
+        task = request.connecting = self._loop.create_task(connections.connect(request.until, request.header))
         try:
             connection = await task
         except asyncio.CancelledError:
