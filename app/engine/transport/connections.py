@@ -12,10 +12,12 @@ from app.domain.errors import (
     CertificateRejected,
     ConnectFailed,
     ConnectTimeout,
+    Exhausted,
     ProxyError,
     TlsFailed,
     TotalTimeout,
 )
+from app.engine.fault import lack
 from app.engine.resolve import Address, addresses, literal
 from app.engine.transport import trust
 from app.engine.transport.connection import Connection
@@ -94,6 +96,7 @@ class Connections:
             TotalTimeout: it was not there at *until*, in monotonic seconds; nothing was sent.
 
             ConnectFailed: or one of its kind; nothing was sent.
+            Exhausted: it is not the backend's doing.
         """
         left = max(until - monotonic(), 0.0)
         short = left < (self.connect_timeout or inf)
@@ -121,7 +124,7 @@ class Connections:
 
     async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
-        failure = ConnectFailed("the name has no address")
+        failure: ProxyError = ConnectFailed("the name has no address")
         for address in tuple(await self._resolve()):
             family, host, port = address
             try:
@@ -155,8 +158,10 @@ class Connections:
         return self._addresses
 
 
-def _translate(fault: OSError) -> ConnectFailed:
+def _translate(fault: OSError) -> ProxyError:
     """What the operating system or OpenSSL said, in our words."""
+    if words := lack(fault):
+        return Exhausted(words)
     if isinstance(fault, ssl.SSLCertVerificationError):
         return CertificateRejected(f"certificate: {fault.verify_message}")
     if isinstance(fault, ssl.SSLError):
