@@ -20,6 +20,7 @@ from uvicorn.lifespan.on import LifespanOn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.edge.certificates import ServerNames, certificate
+from app.edge.descriptors import room, watch
 from app.edge.drain import Drain, running_server
 from app.edge.link import Link
 from app.edge.protocol import EdgeProtocol
@@ -88,6 +89,8 @@ def adopt(receive: Callable[..., Any], *, link: Link, drain: DrainSettings, tls:
             "the request's fields, and what is refused below the app is not logged",
             config.http if isinstance(config.http, str) else config.http_protocol_class.__name__,
         )
+    link.crowd.most = room()
+    watch(asyncio.get_running_loop())
     if config.timeout_keep_alive != UVICORN_KEEP_ALIVE:
         link.said["keep_alive"] = float(config.timeout_keep_alive)
         link.follow(link.settings)

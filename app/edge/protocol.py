@@ -155,6 +155,17 @@ class EdgeProtocol(Connection):
         super().connection_lost(exc)
         self._parser = _NOBODYS  # ours holds our methods: a cycle, which would wait for the collector
 
+    @property
+    def unoccupied(self) -> bool:
+        """Whether it has no request that is complete, nor one whose body has begun to come."""
+        return self._cycle is None and self._state in (_IDLE, _HEAD, _DEAF)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait, for the client or for the app."""
+        body = self._reading.waiting if self._reading is not None else 0
+        return self.transport.get_write_buffer_size() + body + self._held_bytes
+
     def shutdown(self) -> None:
         """Called when uvicorn stops: finish what has begun; a new connection's request may be on its way already."""
         self._stopping = True

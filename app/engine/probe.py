@@ -9,7 +9,7 @@ import httptools
 from app.domain.backend import Backend
 from app.domain.errors import ProxyError
 from app.domain.health import Expectation, probe_kind
-from app.engine.fault import fault
+from app.engine.fault import fault, lack
 from app.engine.transport.dial import Dial
 from settings.pools import BackendTlsSettings
 from settings.resilience import HealthSettings
@@ -48,8 +48,8 @@ class Probe:
         self._expectation = Expectation(health)
         self.load = b""
 
-    async def ask(self) -> str:
-        """Why the backend failed the probe; "" when it passed."""
+    async def ask(self) -> str | None:
+        """Why the backend failed the probe; "" when it passed, None when we could not ask."""
         self.load = b""
         try:
             async with asyncio.timeout(self._timeout):
@@ -57,7 +57,7 @@ class Probe:
         except TimeoutError:
             return f"no answer within {self._timeout:g} s"
         except Exception as error:  # whatever a backend comes up with is its failure; the probes go on
-            return _reason(error)
+            return None if lack(error) else _reason(error)
         return ""
 
     async def _ask(self) -> None:

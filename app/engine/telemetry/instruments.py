@@ -15,7 +15,20 @@ from app.domain.exchange import Exchange
 from app.domain.metrics import Counter, Histogram, Labels, Metric, Reading, Samples, exposition
 from app.domain.tally import Tally, Told, tally_of
 from app.engine.dispatch import Dispatcher
-from app.engine.telemetry.readings import Caches, Lag, of_backends, of_caches, of_files, of_loop, of_pools, of_state
+from app.engine.telemetry.readings import (
+    Caches,
+    Crowd,
+    Held,
+    Lag,
+    of_backends,
+    of_bytes,
+    of_caches,
+    of_crowd,
+    of_files,
+    of_loop,
+    of_pools,
+    of_state,
+)
 from app.renewal import Renewal
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"})
@@ -45,6 +58,8 @@ class Instruments:
 
         dropped: lines of the log that were never written.
 
+        crowd: the connections of clients.
+
         caches: their stores by name, and what they count.
 
         state: what is shared.
@@ -52,6 +67,8 @@ class Instruments:
         lag: of the event loop; None where nobody looks.
 
         renewals: certificates and authorities that are read again when they have changed.
+
+        held: the bytes that wait; None where nobody looks.
 
         clock: monotonic seconds.
     """
@@ -63,10 +80,12 @@ class Instruments:
         limited: Callable[[], Samples],
         mirrored: Callable[[], Samples],
         dropped: Callable[[], int],
+        crowd: Crowd | None = None,
         caches: Caches | None = None,
         state: object = None,
         lag: Lag | None = None,
         renewals: Callable[[], Iterable[Renewal[Any]]] = tuple,
+        held: Held | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._dispatchers = dispatchers
@@ -113,6 +132,7 @@ class Instruments:
                 limited,
                 "counter",
             ),
+            *of_crowd(crowd),
             *of_pools(dispatchers),
             *of_backends(dispatchers),
             Reading(
@@ -126,6 +146,7 @@ class Instruments:
             *of_state(state),
             *of_loop(lag),
             *of_files(renewals),
+            *of_bytes(held),
             Reading(
                 "l7lb_log_dropped_total", "Lines of the log never written.", (), lambda: [((), dropped())], "counter"
             ),

@@ -81,6 +81,7 @@ class Connections:
             TotalTimeout: it was not there at *until*, in monotonic seconds; nothing was sent.
 
             ConnectFailed: or one of its kind; nothing was sent.
+            Exhausted: it is not the backend's doing.
         """
         loop = asyncio.get_running_loop()
         left = max(until - monotonic(), 0.0)

@@ -10,7 +10,8 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from app.domain.errors import CertificateRejected, ConnectFailed, ProxyError, TlsFailed
+from app.domain.errors import CertificateRejected, ConnectFailed, Exhausted, ProxyError, TlsFailed
+from app.engine.fault import lack
 from app.engine.resolve import Address, addresses, literal
 from app.engine.transport import trust
 
@@ -52,6 +53,8 @@ class Dial:
 
         Raises:
             ConnectFailed: or one of its kind; no address works.
+
+            Exhausted: it is not the backend's doing.
         """
         try:
             return await self._connect(protocol, header)
@@ -61,7 +64,7 @@ class Dial:
 
     async def _connect(self, protocol: Callable[[], Any], header: bytes) -> tuple[asyncio.Transport, Any]:
         loop = asyncio.get_running_loop()
-        failure = ConnectFailed("the name has no address")
+        failure: ProxyError = ConnectFailed("the name has no address")
         for address in tuple(await self._resolve()):
             family, host, port = address
             try:
@@ -107,8 +110,10 @@ async def _begin(address: Address, header: bytes) -> socket.socket:
     return sock
 
 
-def _translate(fault: OSError) -> ConnectFailed:
+def _translate(fault: OSError) -> ProxyError:
     """What the operating system or OpenSSL said, in our words."""
+    if words := lack(fault):
+        return Exhausted(words)
     if isinstance(fault, ssl.SSLCertVerificationError):
         return CertificateRejected(f"certificate: {fault.verify_message}")
     if isinstance(fault, ssl.SSLError):

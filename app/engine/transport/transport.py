@@ -114,6 +114,11 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
                     request.hint(connection.take_hints())
                 return UpstreamResponse(request, connection, connections)
 
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait on all connections: for a backend to read them, or for a client's turn."""
+        return sum(one.waiting + one.transport.get_write_buffer_size() for one in self._live)
+
     async def aclose(self) -> None:
         """Cut everything."""
         if self._timer is not None:
