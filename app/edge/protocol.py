@@ -30,6 +30,7 @@ import httptools
 
 from app.domain.errors import BadRequest, HeadTimeout, HeadTooLarge, MethodNotAllowed, NotSupported, ProxyError
 from app.domain.exchange import Exchange
+from app.domain.headers import without_listed
 from app.edge.connection import Connection
 from app.edge.cycle import HIGH_WATER, App, Cycle
 from app.edge.head import PLAIN, Headers, framing_of, offered, split_target, with_host
@@ -229,6 +230,8 @@ class EdgeProtocol(Connection):
             if method in (b"CONNECT", b"TRACE"):
                 raise MethodNotAllowed("CONNECT and TRACE are not served")
             framing = framing_of(headers, http11)
+            if framing.lists:
+                headers = without_listed(headers)
             if self.identity is not None:
                 headers = self.identity(headers)
             if url[:1] == b"/" and b"#" not in url:

@@ -337,6 +337,19 @@ def test_what_no_vary_names_poisons_nothing(balancer: Balancer, backend: Backend
     assert balancer.get(where).body == b"to None"
 
 
+@pytest.mark.parametrize(("group", "field"), [("/key", "X-Tenant"), ("", "Accept-Language")])
+def test_connection_poisons_nothing(balancer: Balancer, backend: Backend, path, group: str, field: str) -> None:
+    """What Connection lists is not told to the backend, so the answer is not for those who do tell it."""
+    vary = f"Vary: {field}" if not group else "X-A: 1"
+    backend.play(answers(lambda asked: reply(f"to {asked.get(field.lower())}".encode(), FRESH, vary)))
+    where = path(group)
+
+    attacked = balancer.get(where, f"{field}: de", f"Connection: close, {field}")
+
+    assert attacked.body == b"to None"
+    assert balancer.get(where, f"{field}: de").body == b"to de"
+
+
 def test_set_cookie_can_be_stripped(balancer: Balancer, backend: Backend, path) -> None:
     backend.play(answers(counting(FRESH, "Set-Cookie: a=b")))
     where = path("/sets")
