@@ -25,6 +25,7 @@ from app.engine.duty import Duty
 from app.engine.hints import Hints
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
+from app.engine.passage import raising
 from app.engine.prober import Prober
 from app.engine.registrations import CLUSTER_LOOK, LOOK, Registrations
 from app.engine.reload import Reload
@@ -213,6 +214,7 @@ def create_app(settings: Settings) -> Planes:
         routes=admin_routes(control, Reloads(reload, calls), registrations, CachePurges(stores.keys, purges)),
         lifespan=partial(lifespan, running=running),
         direct=direct,
+        refusing=lambda error: Observe(Rescue(raising(error), rng=rng), journal=journal),
     )
 
     put()

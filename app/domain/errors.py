@@ -250,6 +250,12 @@ class StaleConnection(ConnectionTerminated):
     """A kept connection turned out to be closed: not one byte came back on it."""
 
 
+class StreamRefused(ConnectionTerminated):
+    """The backend says that it has not looked at the request: one too many, or its connection is about to end."""
+
+    sent = False
+
+
 class ResponseTimeout(UpstreamError):
     """The response head did not arrive in time."""
 
