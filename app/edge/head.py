@@ -10,12 +10,12 @@ import re
 from typing import NamedTuple
 
 from app.domain.errors import BadRequest, NotSupported
-from app.domain.headers import DIGITS
+from app.domain.headers import DIGITS, OF_THE_CONNECTION, connection_listed
 from app.domain.hosts import check_host
 
 Headers = list[tuple[bytes, bytes]]
 
-_WATCHED = frozenset((b"host", b"transfer-encoding", b"content-length", b"expect", b"upgrade"))
+_WATCHED = frozenset((b"host", b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"connection"))
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)([^?]*)(?:\?(.*))?", re.DOTALL)
 
 
@@ -30,12 +30,15 @@ class Framing(NamedTuple):
         expects: the client waits for 100 Continue.
 
         upgrade: the protocols it would rather speak, lower-cased; b"" for none.
+
+        lists: `Connection` names fields that would go on otherwise.
     """
 
     chunked: bool = False
     length: int = 0
     expects: bool = False
     upgrade: bytes = b""
+    lists: bool = False
 
 
 PLAIN = Framing()
@@ -51,7 +54,7 @@ def framing_of(headers: Headers, http11: bool) -> Framing:
     host: bytes | None = None
     codings: bytes | None = None
     length = 0
-    expects = False
+    expects = lists = False
     upgrade = b""
     for name, value in headers:
         if name in _WATCHED:
@@ -68,14 +71,16 @@ def framing_of(headers: Headers, http11: bool) -> Framing:
                 codings = value if codings is None else codings + b"," + value
             elif name == b"expect":
                 expects = expects or value.strip(b" \t").lower() == b"100-continue"
-            else:
+            elif name == b"upgrade":
                 upgrade += value.lower() + b","
+            elif connection_listed(value) - OF_THE_CONNECTION:
+                lists = True
     if host is None and http11:
         raise BadRequest("no Host")
     if codings is not None:
         _check_codings(codings, http11)
-    if length or codings is not None or upgrade:
-        return Framing(codings is not None, length, expects and http11, upgrade)
+    if length or codings is not None or upgrade or lists:
+        return Framing(codings is not None, length, expects and http11, upgrade, lists)
     return PLAIN
 
 
