@@ -14,8 +14,8 @@ CONTENT_TYPE = b"application/grpc"
 DEADLINE_EXCEEDED = 4
 UNKNOWN = 2
 _STATUSES = {400: 13, 401: 16, 403: 7, 404: 12, 413: 8, 429: 14, 431: 8, 500: 13, 501: 12, 502: 14, 503: 14, 504: 14}
-"""Of HTTP -> of gRPC. 413 and 431 are RESOURCE_EXHAUSTED, 500 INTERNAL, 501 UNIMPLEMENTED: not in that table, and better
-known."""
+"""Of HTTP -> of gRPC. 413 and 431 are RESOURCE_EXHAUSTED, 500 INTERNAL, 501 UNIMPLEMENTED: not in that table, and known
+better."""
 
 
 def called(content_type: bytes) -> bool:
