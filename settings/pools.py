@@ -169,6 +169,25 @@ class BackendTlsSettings(Frozen):
         return self
 
 
+class ProxyHeaderSettings(Frozen):
+    """What the backends are told of a client before a connection begins: the PROXY protocol."""
+
+    version: int = Field(default=0, ge=0, le=2)
+    """Version of the header that connections to backends begin with, TLS or not, 1 or 2; 0 is none. They have to expect
+    it, and each connection is for one client then."""
+    tell: Listed[Literal["authority", "tls"]] = ()
+    """What version 2 tells beside the addresses: authority, the name that the client has asked for (SNI); tls, version
+    and suite of its TLS, and the common name in its certificate."""
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        if self.tell and self.version != 2:
+            raise Wrong(
+                f"version {self.version} tells addresses only", "write version 2, or leave it out", at=("tell",)
+            )
+        return self
+
+
 class Http2Settings(Frozen):
     """How HTTP/2 is spoken with `h2c://` backends, and with `https://` ones that agree to `h2`."""
 
@@ -202,6 +221,8 @@ class PoolSettings(Frozen):
     """How long we wait for a backend."""
     tls: BackendTlsSettings = BackendTlsSettings()
     """How an `https://` backend is trusted, and what is spoken with it."""
+    proxy_header: ProxyHeaderSettings = ProxyHeaderSettings()
+    """What the backends are told of a client before a connection begins."""
     http2: Http2Settings = Http2Settings()
     """How HTTP/2 is spoken with backends."""
     affinity: AffinityKey = ()
@@ -240,6 +261,15 @@ class PoolSettings(Frozen):
         if twice:
             fix = 'give each an id of its own, as in "url|id=a"'
             raise Wrong(f'two backends have the id "{twice[0]}"', fix, at=("backends",))
+        return self
+
+    @model_validator(mode="after")
+    def _one_client_a_connection(self) -> Self:
+        message = "no PROXY header goes before HTTP/2, whose connections are for many clients"
+        if self.proxy_header.version and any(backend.url.startswith("h2c:") for backend in self.backends):
+            raise Wrong(message, "write http:// backends, or leave it out", at=("proxy_header", "version"))
+        if self.proxy_header.version and "h2" in self.tls.alpn:
+            raise Wrong(message, "leave out h2 here, or proxy_header.version", at=("tls", "alpn"))
         return self
 
     @model_validator(mode="after")

@@ -51,9 +51,12 @@ class UpstreamRequest(httpx.Request):
 
         expects: it asks whether the backend wants its body.
 
+        header: the PROXY header that its connection has to have begun with; b"" for none.
+
         client: is told of 1xx responses.
     """
 
+    header = b""
     upgrade = b""
     expects = False
     client: ClientConnection | None = None

@@ -18,6 +18,7 @@ from app.engine.body import Body
 from app.engine.client import UpstreamRequest, UpstreamResponse
 from app.engine.dispatch import BUSY
 from app.engine.hedge import race
+from app.engine.introduction import introduction
 from app.engine.outbound import Outbound
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ class Forwarder:
         switch: the upgrades that clients may ask for.
 
         trailers: names of those of requests that go on, in lower case.
+
+    Attributes:
+        introduces: connections to the backends begin with a PROXY header.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class Forwarder:
         self._switch = switch
         self._trailers = trailers
         self._total = pool.timeouts.total or inf
+        self.introduces = pool.settings.proxy_header.version > 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request, as an ASGI app; raises as `prepare` and `carry` do."""
@@ -92,6 +97,8 @@ class Forwarder:
         elif outbound.length and watched.expects:
             outbound.expects = True
             outbound.lines += b"expect: 100-continue\r\n"
+        if self.introduces:
+            outbound.header = introduction(self.dispatcher.pool.settings.proxy_header, scope, watched)
         await self.carry(outbound, scope, receive, send)
 
     def prepare(self, exchange: Exchange, headers: Fields, target: bytes) -> Outbound:
@@ -251,6 +258,7 @@ class Forwarder:
         request.replayable = request.body is None and outbound.method in IDEMPOTENT
         request.until = outbound.until
         request.upgrade = outbound.upgrade
+        request.header = outbound.header
         if outbound.expects and body is not None:  # who is given a part of it need not say that it wants the rest
             request.expects = request.first == b""
         return request

@@ -43,6 +43,8 @@ class Outbound:
 
         upgrade: the protocol that it asks for, whose 101 makes a tunnel of it; b"" for none.
 
+        header: the PROXY header of its client, which a connection has to begin with; b"" for none.
+
         expects: the backend is asked whether it wants the body (Expect: 100-continue).
 
         body: None without one, and until the general path begins to read it.
@@ -64,6 +66,7 @@ class Outbound:
         "error",
         "exchange",
         "expects",
+        "header",
         "headers",
         "host",
         "key",
@@ -94,6 +97,7 @@ class Outbound:
         self.settled = False
         self.deadline = b""
         self.upgrade = b""
+        self.header = b""
         self.expects = False
         self.body: Body | None = None
         self.until = inf

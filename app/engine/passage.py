@@ -31,8 +31,8 @@ class Edge(Protocol):
     def begin(self, passage: Passage) -> None:
         """Make *passage* what this connection is busy with."""
 
-    def answer(self, passage: Passage, status: int, fields: Fields, body: bytes) -> None:
-        """Write a whole response, and go on to the next request."""
+    def answer(self, passage: Passage, status: int, lines: bytes, fields: Fields, body: bytes) -> None:
+        """Write a whole response, its head of *lines* and *fields*, and go on to the next request."""
 
     def hint(self, passage: Passage, status: int, fields: Fields) -> None:
         """Write a 1xx response, where the client understands one."""
@@ -168,14 +168,14 @@ class Passage:
         exchange.first_byte = exchange.ended = now
         exchange.bytes_out = len(body)
         self._connections.give(connection, now)
-        self._edge.answer(self, status, fields, body)
+        self._edge.answer(self, status, b"", fields, body)
         self._close(exchange)
 
-    def answer(self, status: int, fields: Fields, body: bytes) -> None:
+    def answer(self, status: int, lines: bytes, fields: Fields, body: bytes) -> None:
         """Answer with what was at hand, which is noted on the exchange already."""
         exchange = self.exchange
         exchange.ended = exchange.first_byte
-        self._edge.answer(self, status, fields, body)
+        self._edge.answer(self, status, lines, fields, body)
         self._close(exchange)
 
     def resume(self, app: ASGIApp) -> None:

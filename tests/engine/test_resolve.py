@@ -108,3 +108,15 @@ async def test_what_is_connected_to_is_what_was_looked_at(
 
     assert asked == ["127.0.0.1", "127.0.0.1"]
     assert resolve.literal("127.0.0.1", 1)
+
+
+async def test_every_address_is_tried(answers: list[list[str]]) -> None:
+    """By requests and by probes: a name may have one that is not listened at, whether networks are named or not."""
+    with Server() as server:
+        for networks in ((), LOOPBACK):
+            spec = BackendSettings(url=server.url.replace("127.0.0.1", "name"), networks=networks)
+            backend = Backend("a", spec, HealthSettings(kind="tcp"))
+            answers[:] = [["127.0.0.2", "127.0.0.1"]]
+            (await Connections(backend, PoolSettings(), set()).connect()).close()
+            assert await Probe(backend, HealthSettings(kind="tcp"), BackendTlsSettings()).ask() == ""
+        await eventually(lambda: len(server.connections) == 4 and all(one.closed for one in server.connections))

@@ -17,6 +17,10 @@ class Swept(Protocol):
 
     deadline: float
 
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait on it: for the backend to read them, or for a client's turn."""
+
     def expire(self, now: float) -> None:
         """The deadline has passed."""
 
@@ -50,21 +54,23 @@ class Carriers(ABC):
         self.max_headers = pool.max_response_headers
 
     @abstractmethod
-    def take(self) -> Carrier | None:
-        """One that can carry an exchange at once; None without one."""
+    def take(self, header: bytes = b"") -> Carrier | None:
+        """One that can carry an exchange at once, over a connection that began with *header*; None without one."""
 
     @abstractmethod
     def give(self, carrier: Carrier, now: float) -> None:
         """Take one back after its exchange: its connection is kept when it may serve again."""
 
     @abstractmethod
-    async def connect(self, until: float = inf) -> Carrier:
-        """One over a new connection.
+    async def connect(self, until: float = inf, header: bytes = b"") -> Carrier:
+        """One over a new connection, which begins with *header*, a PROXY header.
 
         Raises:
             TotalTimeout: it was not there at *until*, in monotonic seconds; nothing was sent.
 
             ConnectFailed: or one of its kind; nothing was sent.
+
+            Exhausted: it is not the backend's doing.
         """
 
     @abstractmethod

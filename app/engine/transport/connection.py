@@ -41,7 +41,12 @@ class Connection(Carrier):
 
     It does not inherit from it, which has nothing to give and would keep the class from being compiled.
 
+    Args:
+        header: the PROXY header that it began with; b"" for none.
+
     Attributes:
+        header: the same.
+
         upgrade: the protocol that was asked for; b"" for none.
 
         switched: the response is the 101 that answers it; nothing more is read until `hand_over`.
@@ -49,13 +54,14 @@ class Connection(Carrier):
 
     __slots__ = (
         "_chunked", "_drained", "_eof_ends", "_fed", "_head_only", "_headers", "_owner", "_parser", "_paused",
-        "_writable", "switched", "transport", "upgrade",
+        "_writable", "header", "switched", "transport", "upgrade",
     )  # fmt: skip
 
     transport: asyncio.Transport
 
-    def __init__(self, owner: Connections, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, owner: Connections, loop: asyncio.AbstractEventLoop, header: bytes = b"") -> None:
         super().__init__(loop)
+        self.header = header
         self._owner = owner
         self._parser = httptools.HttpResponseParser(self)
         self._drained: asyncio.Future[None] | None = None
@@ -122,6 +128,11 @@ class Connection(Carrier):
             self._drained = self.loop.create_future()
             await self._drained
             self.deadline = self._until
+
+    @property
+    def buffered(self) -> int:
+        """See `Swept`."""
+        return self.waiting + self.transport.get_write_buffer_size()
 
     def cut(self) -> None:
         """Close the connection at once."""

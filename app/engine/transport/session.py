@@ -209,6 +209,11 @@ class Session:
             self._flush()
             self.transport.close()
 
+    @property
+    def buffered(self) -> int:
+        """See `Swept`; what waits of a stream is its own."""
+        return self._out_size + self.transport.get_write_buffer_size()
+
     def cut(self) -> None:
         """Close at once."""
         self.leaving = True

@@ -56,7 +56,7 @@ class Landing:
 
 
 class Sessions(Carriers):
-    """The HTTP/2 connections to one backend. See `Carriers`.
+    """The HTTP/2 connections to one backend. See `Carriers`; a PROXY header, which is of one client, none begins with.
 
     Attributes:
         window, connection_window, max_streams, ping, ping_timeout: see `Http2Settings`.
@@ -81,13 +81,13 @@ class Sessions(Carriers):
         self.ping_timeout = pool.http2.ping_timeout
         self.plain = Connections(backend, pool, live)
         self.plain_too = backend.scheme == "https" and "http/1.1" in pool.tls.alpn
-        self._dial = Dial(backend, pool, tuple(pool.tls.alpn))
+        self._dial = Dial(backend, pool.tls, alpn=tuple(pool.tls.alpn), timeout=pool.timeouts.connect or None)
         self._open: list[Session] = []
         self._dials: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._room = self.max_streams
 
-    def take(self) -> Carrier | None:
+    def take(self, header: bytes = b"") -> Carrier | None:
         """A place on a connection; None without one."""
         for session in self._open:
             if (stream := session.take()) is not None:
@@ -101,7 +101,7 @@ class Sessions(Carriers):
         else:
             self.plain.give(carrier, now)
 
-    async def connect(self, until: float = inf) -> Carrier:
+    async def connect(self, until: float = inf, header: bytes = b"") -> Carrier:
         """A place on a connection that is being opened, or on one that is opened for it. See `Carriers.connect`."""
         self._waiting += 1
         try:

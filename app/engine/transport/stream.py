@@ -116,6 +116,11 @@ class Stream(Carrier):
             if not drained.done():
                 drained.set_result(None)
 
+    @property
+    def buffered(self) -> int:
+        """See `Swept`."""
+        return self.waiting + len(self.pending) - self.sent
+
     def cut(self) -> None:
         """Tell the backend that nobody wants it any more."""
         self.session.cancel(self, frames.CANCEL)

@@ -73,7 +73,8 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         return connections
 
     def _carriers(self, backend: Backend, settings: PoolSettings) -> Carriers:
-        if backend.scheme == "h2c" or (backend.scheme == "https" and "h2" in settings.tls.alpn):
+        speaks = backend.scheme == "h2c" or (backend.scheme == "https" and "h2" in settings.tls.alpn)
+        if speaks and not settings.proxy_header.version:  # whose header is of one client, and its connection too
             from app.engine.transport.sessions import Sessions  # noqa: PLC0415  # only where a pool asks for it
 
             return Sessions(backend, settings, self._live)
@@ -92,7 +93,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         assert isinstance(request, UpstreamRequest)
         attempt = request.attempt
         connections = request.connections
-        connection = connections.take()
+        connection = connections.take(request.header)
         attempt.reused = connection is not None  # said anew: a driver may have had one that was stale
         if connection is None:
             connection = await self._connect(request, connections)
@@ -130,7 +131,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
                     request.abandon()
                     raise
                 refused, attempt.reused = True, False
-                connection = connections.take() or await self._connect(request, connections)
+                connection = connections.take(request.header) or await self._connect(request, connections)
             except BaseException:
                 request.abandon()
                 raise
@@ -138,6 +139,11 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
                 if connection.hints:
                     request.hint(connection.take_hints())
                 return UpstreamResponse(request, connection, connections)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait on all connections: for a backend to read them, or for a client's turn."""
+        return sum(one.buffered for one in self._live)
 
     async def aclose(self) -> None:
         """Cut everything."""
@@ -150,7 +156,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
 
     async def _connect(self, request: UpstreamRequest, connections: Carriers) -> Carrier:
         """A new connection, unless the attempt is ended from outside meanwhile."""
-        task = request.connecting = self._loop.create_task(connections.connect(request.until))
+        task = request.connecting = self._loop.create_task(connections.connect(request.until, request.header))
         try:
             connection = await task
         except asyncio.CancelledError:
