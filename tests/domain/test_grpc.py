@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.domain import errors
-from app.domain.grpc import answer, called, status_of
+from app.domain.grpc import answer, called, question, status_of, unwell
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,28 @@ def test_an_answer() -> None:
         b"grpc-message": b"100 %25 f%C3%BCr%0Anichts",
     }  # fmt: skip
     assert dict(answer(errors.NoRoute(), b""))[b"grpc-message"] == b"destination_not_found"
+
+
+def test_a_question_about_health() -> None:
+    """By name, or of the whole server."""
+    assert question("") == b"\0\0\0\0\0"
+    assert question("a.B") == b"\0\0\0\0\x05\x0a\x03a.B"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "why"),
+    [
+        (b"0", b"\0\0\0\0\2\x08\x01", ""),
+        (b"0", b"\0\0\0\0\2\x08\x02", "it is NOT_SERVING"),
+        (b"0", b"\0\0\0\0\0", "it is UNKNOWN"),
+        (b"0", b"\0\0\0\0\2\x08\x09", "it is in no state that is known"),
+        (b"5", b"", "it knows no such service"),
+        (b"12", b"", "it has no grpc.health.v1.Health"),
+        (b"13", b"", "grpc-status 13"),
+        (None, b"", "grpc-status none"),
+    ],
+)
+def test_what_is_said_of_health(status: bytes | None, body: bytes, why: str) -> None:
+    fields = [(b"x", b"y")] + ([(b"grpc-status", status)] if status is not None else [])
+
+    assert unwell(fields, body) == why
