@@ -16,8 +16,9 @@ HEALTH = "/grpc.health.v1.Health/Check"
 
 DEADLINE_EXCEEDED = 4
 UNKNOWN = 2
-_STATUSES = {400: 13, 401: 16, 403: 7, 404: 12, 413: 8, 429: 14, 431: 8, 500: 13, 502: 14, 503: 14, 504: 14}
-"""Of HTTP -> of gRPC. 413 and 431 are RESOURCE_EXHAUSTED, 500 INTERNAL: what is not in that table, and better known."""
+_STATUSES = {400: 13, 401: 16, 403: 7, 404: 12, 413: 8, 429: 14, 431: 8, 500: 13, 501: 12, 502: 14, 503: 14, 504: 14}
+"""Of HTTP -> of gRPC. 413 and 431 are RESOURCE_EXHAUSTED, 500 INTERNAL, 501 UNIMPLEMENTED: not in that table, and known
+better."""
 _REFUSED = {b"5": "it knows no such service", b"12": "it has no grpc.health.v1.Health"}
 _HEALTHS = {b"": "UNKNOWN", b"\x08\x00": "UNKNOWN", b"\x08\x02": "NOT_SERVING", b"\x08\x03": "SERVICE_UNKNOWN"}
 

@@ -30,7 +30,7 @@ def test_what_is_a_call(content_type: bytes, is_one: bool) -> None:
         (errors.NoBackend, 14), (errors.Full, 14), (errors.ConnectFailed, 14), (errors.ResponseTimeout, 14),
         (errors.TotalTimeout, 4), (errors.RateLimited, 14), (errors.Unauthorized, 16), (errors.Refused, 7),
         (errors.NoRoute, 12), (errors.BadRequest, 13), (errors.BodyTooLarge, 8), (errors.InternalError, 13),
-        (errors.NotSupported, 2),
+        (errors.NotSupported, 12), (errors.MethodNotAllowed, 2),
     ],
 )  # fmt: skip
 def test_statuses(error: type[errors.ProxyError], status: int) -> None:
