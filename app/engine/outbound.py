@@ -116,6 +116,14 @@ class Outbound:
         head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (self.method.encode(), self.target, host, lines)
         return head + (self.body.taken or b"") if self.body is not None else head
 
+    def let_go(self) -> None:
+        """It is not sent again: what follows may last for hours, and need not hold what it began with."""
+        for request in self.requests:
+            request.wire = b""
+        self.requests = ()
+        self.lines = b""
+        self.headers = []
+
     def client_gone(self) -> None:
         """The client has gone: whatever is done for it is in vain."""
         self.fail(ClientGone("the client went away before the response was complete"))

@@ -213,6 +213,9 @@ class Connection:
         Returns what has come of the other protocol already, and whether the backend takes more now.
         """
         self.transport.set_protocol(heir)
+        self._parser = _NOBODYS  # an upgraded connection may stay for long: what it began with need not
+        self._headers = []
+        self.fields: Fields = []
         if self._paused:
             self._paused = False
             self.transport.resume_reading()
