@@ -38,6 +38,9 @@ class ClientCertificateSettings(Frozen):
     """PEM file of the authorities whose clients are known; no client is asked for a certificate without it."""
     mode: Literal["required", "optional"] = "required"
     """optional: who has none comes in all the same, without the fields; who shows a wrong one never does."""
+    chain: bool = False
+    """Whether backends are told the certificates between the client's and the authority's, too, as `Client-Cert-Chain`.
+    Clients get no tickets then, since a session that is resumed has none."""
 
 
 class TlsSettings(Frozen):

@@ -144,6 +144,11 @@ class Cycle:
         """Whether `receive` would return, or raise, at once."""
         return bool(self._chunks or self.body_done or self.gone or self._problem)
 
+    @property
+    def waiting(self) -> int:
+        """Bytes of the request body that nobody has asked for yet."""
+        return self._size
+
     async def receive(self) -> Message:
         """The next piece of the request body, then `http.disconnect`.
 

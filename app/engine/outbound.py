@@ -107,19 +107,18 @@ class Outbound:
         self.error: ProxyError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    def wire(self, attempt: Attempt) -> bytes:
-        """What *attempt* sends: the head, and of the body what was taken of it."""
+    def head(self, attempt: Attempt) -> bytes:
+        """The head that *attempt* sends, as HTTP/1.1 has it."""
         host = self.host or attempt.backend.authority
         lines = self.lines
         if self.deadline and self.until < inf:
             lines += b"%b: %b\r\n" % (self.deadline, told(self.deadline, self.until - attempt.started))
-        head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (self.method.encode(), self.target, host, lines)
-        return head + (self.body.taken or b"") if self.body is not None else head
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (self.method.encode(), self.target, host, lines)
 
     def let_go(self) -> None:
         """It is not sent again: what follows may last for hours, and need not hold what it began with."""
         for request in self.requests:
-            request.wire = b""
+            request.head = request.head.partition(b"\r\n")[0]
         self.requests = ()
         self.lines = b""
         self.headers = []

@@ -98,7 +98,7 @@ class Prober:
                 failure = await probe.ask()
             now = self._clock()
             before = health.word
-            if self._topology.observe(backend, failure, now):
+            if failure is not None and self._topology.observe(backend, failure, now):
                 _tell(backend)
             if probe.load and (pool := self._topology.pools.get(backend.pool)) is not None:
                 pool.report(backend, probe.load, now)

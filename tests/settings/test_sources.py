@@ -111,6 +111,7 @@ def test_a_list_in_one_variable_is_csv_or_json(said: str) -> None:
 LISTS = {
     "LB_TRUSTED_PROXIES": "10.0.0.1,10.0.0.2",
     "LB_ADMIN__ALLOW_BACKENDS": "10.0.0.0/8,fd00::/8",
+    "LB_POOLS__P__TLS__ALPN": "http/1.1",
     "LB_GROUPS__G__HOST": "a.org,*.b.org",
     "LB_GROUPS__G__METHOD": "GET,POST",
     "LB_GROUPS__G__UPGRADE": "websocket,foo/2",

@@ -1,16 +1,25 @@
-"""From a backend's name to a connection to it: each of its addresses in turn, a PROXY header, a TLS handshake."""
+"""Connects to one backend: its addresses in turn, a PROXY header, TLS; and what the network says in our words."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from app.domain.errors import CertificateRejected, ConnectFailed, ProxyError, TlsFailed
+from app.domain.errors import (
+    CertificateRejected,
+    ConnectFailed,
+    ConnectTimeout,
+    Exhausted,
+    ProxyError,
+    TlsFailed,
+    TotalTimeout,
+)
+from app.engine.fault import lack
 from app.engine.resolve import Address, addresses, literal
 from app.engine.transport import trust
 
@@ -21,58 +30,95 @@ if TYPE_CHECKING:
 ADDRESS_AGE = 30.0
 """Seconds for which the addresses of a name are used without asking again."""
 
+P = TypeVar("P")
+
 
 class Dial:
-    """Makes connections to *backend*, over TLS when its URL says https.
+    """Connects to *backend*, over TLS when its URL says https.
 
     Args:
+        alpn: the protocols that are offered over TLS.
+
+        timeout: seconds that a connection may take; None is for ever.
+
         port: in place of the backend's own; 0 is that.
-
-    Attributes:
-        tls: the context; None over plain TCP.
-
-        server_name: that the backend's certificate has to have; None over plain TCP.
     """
 
-    def __init__(self, backend: Backend, tls: BackendTlsSettings, port: int = 0) -> None:
+    __slots__ = ("_addresses", "_host", "_networks", "_port", "_resolved", "_server_name", "_timeout", "_tls")
+
+    def __init__(
+        self,
+        backend: Backend,
+        tls: BackendTlsSettings,
+        *,
+        alpn: tuple[str, ...] = ("http/1.1",),
+        timeout: float | None = None,
+        port: int = 0,
+    ) -> None:
         self._host, self._port = backend.host, port or backend.port
+        self._tls = trust.context(tls, alpn) if backend.scheme == "https" else None
+        self._server_name = (tls.server_name or backend.host) if self._tls else None
         self._networks = backend.spec.networks
-        self.tls = trust.context(tls) if backend.scheme == "https" else None
-        self.server_name = (tls.server_name or backend.host) if self.tls else None
         self._addresses: list[Address] = []
         self._resolved = 0.0
+        self._timeout = timeout
 
-    def ask_again(self) -> None:
-        """Have the name looked up with the next connection."""
-        if self._resolved != inf:
-            self._resolved = 0.0
+    async def connect(
+        self,
+        protocol: Callable[[], P],
+        until: float = inf,
+        *,
+        header: bytes = b"",
+        ready: Callable[[P], Awaitable[None]] | None = None,
+    ) -> P:
+        """A new connection of *protocol*, an `asyncio.Protocol` by its methods, as soon as it is *ready*.
 
-    async def connect(self, protocol: Callable[[], Any], header: bytes = b"") -> tuple[asyncio.Transport, Any]:
-        """A connection, and its protocol, made by *protocol*; before all else *header* was sent.
+        Before all else *header* is sent.
 
         Raises:
-            ConnectFailed: or one of its kind; no address works.
+            TotalTimeout: it was not there at *until*, in monotonic seconds; nothing was sent.
+
+            ConnectFailed: or one of its kind; nothing was sent.
+
+            Exhausted: it is not the backend's doing.
         """
+        left = max(until - monotonic(), 0.0)
+        short = left < (self._timeout or inf)
         try:
-            return await self._connect(protocol, header)
+            async with asyncio.timeout(left if short else self._timeout):
+                made = await self._connect(protocol, header)
+                if ready is not None:
+                    await ready(made)
+                return made
+        except TimeoutError as fault:
+            if short:
+                raise TotalTimeout("the exchange took too long", sent=False) from fault
+            self._ask_again()
+            raise ConnectTimeout(f"no connection within {self._timeout} s") from fault
         except ProxyError:
-            self.ask_again()
+            self._ask_again()
             raise
 
-    async def _connect(self, protocol: Callable[[], Any], header: bytes) -> tuple[asyncio.Transport, Any]:
+    def remember(self, transport: asyncio.Transport) -> None:
+        """A response has come over this connection: keep its TLS session."""
+        if self._tls is not None and self._server_name is not None:
+            self._tls.remember(self._server_name, transport.get_extra_info("ssl_object"))
+
+    async def _connect(self, protocol: Callable[[], P], header: bytes) -> P:
         loop = asyncio.get_running_loop()
-        failure = ConnectFailed("the name has no address")
+        made_by = cast(Callable[[], asyncio.Protocol], protocol)
+        failure: ProxyError = ConnectFailed("the name has no address")
         for address in tuple(await self._resolve()):
             family, host, port = address
             try:
                 if header:
                     sock = await _begin(address, header)
-                    made = await loop.create_connection(
-                        protocol, sock=sock, ssl=self.tls, server_hostname=self.server_name
+                    _, made = await loop.create_connection(
+                        made_by, sock=sock, ssl=self._tls, server_hostname=self._server_name
                     )
                 else:
-                    made = await loop.create_connection(
-                        protocol, host, port, family=family, ssl=self.tls, server_hostname=self.server_name
+                    _, made = await loop.create_connection(
+                        made_by, host, port, family=family, ssl=self._tls, server_hostname=self._server_name
                     )
             except OSError as fault:  # ssl.SSLError is one, too
                 failure = _translate(fault)
@@ -80,8 +126,12 @@ class Dial:
             if address is not self._addresses[0]:  # the one that works comes first next time
                 self._addresses.remove(address)
                 self._addresses.insert(0, address)
-            return made
+            return cast(P, made)
         raise failure
+
+    def _ask_again(self) -> None:
+        if self._resolved != inf:
+            self._resolved = 0.0
 
     async def _resolve(self) -> list[Address]:
         """The addresses of the host, asked for when they are old. Raises NameNotResolved, AddressProhibited."""
@@ -107,8 +157,10 @@ async def _begin(address: Address, header: bytes) -> socket.socket:
     return sock
 
 
-def _translate(fault: OSError) -> ConnectFailed:
+def _translate(fault: OSError) -> ProxyError:
     """What the operating system or OpenSSL said, in our words."""
+    if words := lack(fault):
+        return Exhausted(words)
     if isinstance(fault, ssl.SSLCertVerificationError):
         return CertificateRejected(f"certificate: {fault.verify_message}")
     if isinstance(fault, ssl.SSLError):
