@@ -14,6 +14,8 @@ from app.admin.routes import routes as admin_routes
 from app.domain.membership import Change
 from app.domain.tally import Tally, rules_of
 from app.edge.link import Link
+from app.engine.acme.keeper import Keeper
+from app.engine.acme.storage import prepare
 from app.engine.caches.purges import Purges
 from app.engine.calls import Calls
 from app.engine.client import Client
@@ -66,6 +68,7 @@ def create_app(settings: Settings) -> Planes:
         SettingsError: something that is asked for cannot be made.
     """
     table = plan(settings)  # before anything is opened
+    prepare(settings)  # before a listener looks for its certificates
     rng = Random()
 
     # The backends, and the way to them
@@ -99,6 +102,8 @@ def create_app(settings: Settings) -> Planes:
     topology.listen(follow)
 
     # What is written down
+    acme = settings.tls.acme
+    keeper = Keeper(acme, settings.tls.reload_interval) if acme.domains else None
     renewals: list[Renewal[Any]] = []  # those of the listeners are known when the lifespan has begun
     line = LINES.get(settings.log.format)
     access_log = AccessLog(line) if line is not None else None
@@ -110,6 +115,7 @@ def create_app(settings: Settings) -> Planes:
         dropped=lambda: access_log.dropped if access_log is not None else 0,
         state=state,
         lag=lag,
+        orders=keeper.sample if keeper is not None else list,
         renewals=lambda: [*renewals, *trust.renewals(topology.pools.values())],
     )
     observers = [instruments.observe, *((access_log.observe,) if access_log is not None else ())]
@@ -192,6 +198,7 @@ def create_app(settings: Settings) -> Planes:
         tallies=tallies,
         hints=Hints(topology, boards, crew),
         renewals=renewals,
+        keeper=keeper,
     )
     planes = Planes(
         data=observe,

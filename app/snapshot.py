@@ -23,6 +23,7 @@ from app.engine.relay import Relay
 from app.engine.state import Roomy
 from app.engine.switch import Switch
 from app.groups.group import build_group
+from app.middleware.challenges import Challenges
 from app.middleware.client_address import ClientAddress
 from app.middleware.hsts import Hsts
 from app.middleware.overload import Lag, Overload
@@ -96,6 +97,8 @@ class Snapshot:
             app = ClientAddress(app, trusted=self.trusted)  # before anything that keys on the client
         if lag is not None:
             app = Overload(app, lag=lag)  # before all that costs something
+        if settings.tls.acme.domains:
+            app = Challenges(app, settings.tls.acme.challenges)  # before all: an authority asks once, by any listener
         return app
 
 

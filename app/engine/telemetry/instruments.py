@@ -15,7 +15,17 @@ from app.domain.exchange import Exchange
 from app.domain.metrics import Counter, Histogram, Labels, Metric, Reading, Samples, exposition
 from app.domain.tally import Tally, Told, tally_of
 from app.engine.dispatch import Dispatcher
-from app.engine.telemetry.readings import Caches, Lag, of_backends, of_caches, of_files, of_loop, of_pools, of_state
+from app.engine.telemetry.readings import (
+    Caches,
+    Lag,
+    of_acme,
+    of_backends,
+    of_caches,
+    of_files,
+    of_loop,
+    of_pools,
+    of_state,
+)
 from app.renewal import Renewal
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"})
@@ -53,6 +63,8 @@ class Instruments:
 
         renewals: certificates and authorities that are read again when they have changed.
 
+        orders: by domain and outcome, how many certificates were ordered.
+
         clock: monotonic seconds.
     """
 
@@ -67,6 +79,7 @@ class Instruments:
         state: object = None,
         lag: Lag | None = None,
         renewals: Callable[[], Iterable[Renewal[Any]]] = tuple,
+        orders: Callable[[], Samples] = list,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._dispatchers = dispatchers
@@ -126,6 +139,7 @@ class Instruments:
             *of_state(state),
             *of_loop(lag),
             *of_files(renewals),
+            *of_acme(orders),
             Reading(
                 "l7lb_log_dropped_total", "Lines of the log never written.", (), lambda: [((), dropped())], "counter"
             ),
