@@ -14,8 +14,11 @@ import pytest
 from app.engine.acme import keeper
 from app.engine.acme.files import write
 from app.engine.acme.keeper import Keeper
-from app.engine.acme.storage import Failed, Storage
+from app.engine.acme.storage import Failed, Storage, prepare
+from app.plan import plan
+from settings import Settings
 from settings.acme import AcmeSettings
+from settings.problems import SettingsError
 from tests.support.tls import Certificate
 
 
@@ -175,3 +178,20 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError):  # noqa: PT011
         write(tmp_path / "there", b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_a_storage_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    acme = {"domains": ["a.test"], "agree": True, "storage": str(tmp_path / "file")}
+    with pytest.raises(
+        SettingsError, match=r"LB_TLS__ACME__STORAGE: tls.acme.storage: it cannot be used .*; write the"
+    ):
+        prepare(Settings.model_validate({"tls": {"acme": acme}}))
+    prepare(Settings())
+
+
+def test_the_library_is_an_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("app.plan.find_spec", lambda _: None)
+    acme = {"domains": ["a.test"], "agree": True, "storage": str(tmp_path)}
+    with pytest.raises(SettingsError, match=r"acme is not installed; pip install l7lb\[acme\]"):
+        plan(Settings.model_validate({"tls": {"acme": acme}}))
