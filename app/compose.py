@@ -13,6 +13,7 @@ from app.admin.reload import Reloads
 from app.admin.routes import routes as admin_routes
 from app.domain.membership import Change
 from app.domain.tally import Tally, rules_of
+from app.edge.crowd import Crowd
 from app.edge.link import Link
 from app.engine.acme.keeper import Keeper
 from app.engine.acme.storage import prepare
@@ -26,6 +27,7 @@ from app.engine.duty import Duty
 from app.engine.hints import Hints
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
+from app.engine.passage import raising
 from app.engine.prober import Prober
 from app.engine.registrations import CLUSTER_LOOK, LOOK, Registrations
 from app.engine.reload import Reload
@@ -45,6 +47,7 @@ from app.groups.gateway import Gateway
 from app.groups.mount import GroupMount
 from app.groups.stores import Stores
 from app.lifespan import Running, lifespan
+from app.middleware.buffered import Buffered
 from app.middleware.observe import Observe
 from app.middleware.overload import Lag
 from app.middleware.rescue import Rescue
@@ -87,8 +90,16 @@ def create_app(settings: Settings) -> Planes:
     tunnels = Tunnels()
     stores = Stores(settings.caches)
     authorities = Authorities()
+    crowd = Crowd()
     lag = Lag(settings.edge.max_loop_lag) if settings.edge.max_loop_lag else None
-    ground = Ground(topology, client, state, copies, tunnels, stores, authorities, lag, rng)
+    link = Link(settings.edge, crowd=crowd)
+
+    def waiting() -> int:
+        return link.buffered + transport.buffered
+
+    held = Buffered(settings.edge.max_buffered, waiting) if settings.edge.max_buffered else None
+    signs = tuple(sign for sign in (lag, held) if sign is not None)
+    ground = Ground(topology, client, state, copies, tunnels, stores, authorities, rng)
     now = build(settings, table, ground)
     gateway = Gateway(table, now.groups, settings.edge.encoded_slash)
 
@@ -111,12 +122,14 @@ def create_app(settings: Settings) -> Planes:
         dispatchers=dispatchers,
         limited=lambda: [limiter.sample() for limiter in now.limiters.values()],
         mirrored=copies.sample,
+        crowd=crowd,
         caches=stores,
         dropped=lambda: access_log.dropped if access_log is not None else 0,
         state=state,
         lag=lag,
         orders=keeper.sample if keeper is not None else list,
         renewals=lambda: [*renewals, *trust.renewals(topology.pools.values())],
+        held=held,
     )
     observers = [instruments.observe, *((access_log.observe,) if access_log is not None else ())]
     journal = Journal(observers, [instruments.refused])
@@ -124,7 +137,7 @@ def create_app(settings: Settings) -> Planes:
     # The data plane, from the inside out
     rescue = Rescue(gateway, rng=rng)  # outside all that raise; inside Observe, so that its responses are timed
     observe = Observe(rescue, journal=journal)  # outside all: sees 429, 503 and crashes; closes every exchange
-    link = Link(settings.edge, journal.refuse)
+    link.refused = journal.refuse
     direct: Direct | None = None
     if settings.edge.driver == "direct":
         direct = Direct(
@@ -151,11 +164,12 @@ def create_app(settings: Settings) -> Planes:
     def put() -> None:
         """Have requests come to the snapshot that is now."""
         gateway.swap(now.table, now.groups, now.settings.edge.encoded_slash)
-        rescue.app = now.layers(gateway, lag)
+        rescue.app = now.layers(gateway, signs)
         if direct is not None:
             layers, end = way_in(rescue.app)
             direct.follow(layers if end is gateway else None, now.groups)  # else a layer has to wait for something
         link.follow(now.settings.edge)
+        crowd.trusted = now.trusted
         control.settings, control.route_table = now.settings, now.table
         planes.show(GroupMount(name, now.settings.groups[name], app, gateway) for name, app in now.groups.items())
 
@@ -189,6 +203,7 @@ def create_app(settings: Settings) -> Planes:
         stores=stores,
         authorities=authorities,
         lag=lag,
+        held=held,
         link=link,
         reload=reload,
         calls=calls,
@@ -203,9 +218,10 @@ def create_app(settings: Settings) -> Planes:
     planes = Planes(
         data=observe,
         prefix=settings.admin.prefix,
-        routes=admin_routes(control, Reloads(reload, calls), registrations, CachePurges(stores.caches, purges)),
+        routes=admin_routes(control, Reloads(reload, calls), registrations, CachePurges(stores.keys, purges)),
         lifespan=partial(lifespan, running=running),
         direct=direct,
+        refusing=lambda error: Observe(Rescue(raising(error), rng=rng), journal=journal),
     )
 
     put()

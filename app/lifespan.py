@@ -39,6 +39,7 @@ from app.engine.transport import trust
 from app.engine.tunnels import Tunnels
 from app.groups.authorities import Authorities
 from app.groups.stores import Stores
+from app.middleware.buffered import Buffered
 from app.middleware.overload import Lag
 from app.planes import Planes
 from app.renewal import Renewal
@@ -73,6 +74,7 @@ class Running:
     stores: Stores
     authorities: Authorities
     lag: Lag | None
+    held: Buffered | None
     link: Link
     reload: Reload[Any]
     calls: Calls
@@ -124,6 +126,8 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     hung_up = _on_hang_up(running)
     if running.lag is not None:
         running.jobs.start("loop lag", running.lag.run)
+    if running.held is not None:
+        running.jobs.start("buffered", running.held.run)
     assert app.lifespan_receive is not None
     adopted = adopt(
         app.lifespan_receive,

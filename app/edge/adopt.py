@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -20,10 +20,11 @@ from uvicorn.lifespan.on import LifespanOn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.edge.certificates import ServerNames, certificate
+from app.edge.descriptors import room, watch
 from app.edge.drain import Drain, running_server
 from app.edge.link import Link
 from app.edge.protocol import EdgeProtocol
-from app.edge.tls import SUITES, Guard, identify, policy
+from app.edge.tls import SPOKEN, SUITES, Guard, identify, policy
 from settings.problems import Problem, SettingsError
 from settings.root import DrainSettings
 from settings.tls import TlsSettings
@@ -67,6 +68,7 @@ def adopt(receive: Callable[..., Any], *, link: Link, drain: DrainSettings, tls:
     if config is None:
         if asked:
             raise _unasked("another server than uvicorn")
+        _plain_hypercorn(receive)
         log.warning(
             "this server is not uvicorn: it has to limit request heads (bytes, fields, time), stalled bodies and idle "
             "connections, refuse requests that can be read in two ways, drop trailers and restrict TLS by itself"
@@ -88,6 +90,8 @@ def adopt(receive: Callable[..., Any], *, link: Link, drain: DrainSettings, tls:
             "the request's fields, and what is refused below the app is not logged",
             config.http if isinstance(config.http, str) else config.http_protocol_class.__name__,
         )
+    link.crowd.most = room()
+    watch(asyncio.get_running_loop())
     if config.timeout_keep_alive != UVICORN_KEEP_ALIVE:
         link.said["keep_alive"] = float(config.timeout_keep_alive)
         link.follow(link.settings)
@@ -103,6 +107,14 @@ def config_of(receive: Callable[..., Any]) -> Config | None:
         if isinstance(owner, LifespanOn):
             return owner.config
     return None
+
+
+def _plain_hypercorn(receive: Callable[..., Any]) -> None:
+    """No Date and Server beside the backend's, where it is hypercorn."""
+    owner: Any = getattr(receive, "__self__", None)
+    if type(owner).__module__ == "hypercorn.asyncio.lifespan":
+        config = owner.config
+        config.include_date_header = config.include_server_header = False
 
 
 def _headers(config: Config) -> None:
@@ -122,9 +134,10 @@ def _unasked(by: str) -> SettingsError:
 
 def _tls(config: Config, tls: TlsSettings) -> ServerNames | None:
     guard = Guard(tls.client)
+    protocols: Sequence[str] = getattr(config.http_protocol_class, "alpn_protocols", None) or SPOKEN  # another's
 
     def restrict(context: ssl.SSLContext) -> ssl.SSLContext:
-        policy(context, suites=config.ssl_ciphers or SUITES)
+        policy(context, suites=config.ssl_ciphers or SUITES, protocols=protocols)
         guard.stand(context)
         return context
 

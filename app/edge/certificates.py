@@ -122,6 +122,7 @@ class ServerNames:
         return self._by_name.get(known) or self._by_name.get("*." + known.partition(".")[2])
 
     def _choose(self, connection: Any, name: str | None, _: ssl.SSLContext) -> int | None:
+        connection.asked_for = name  # nothing else keeps it
         context = self.find(name)
         if context is not None:
             connection.context = context

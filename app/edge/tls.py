@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -16,11 +17,15 @@ SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Forward secrecy and authenticated encryption, as all of TLS 1.3; Python would offer CBC too."""
 
 
-def policy(context: ssl.SSLContext, *, suites: str = SUITES) -> None:
-    """Let *context* speak TLS 1.2 and newer only, with *suites* (OpenSSL's notation), and only HTTP/1.1 by ALPN."""
+SPOKEN = ("http/1.1",)
+"""By our edge, in the words of ALPN (RFC 7301)."""
+
+
+def policy(context: ssl.SSLContext, *, suites: str = SUITES, protocols: Sequence[str] = SPOKEN) -> None:
+    """Let *context* speak TLS 1.2 and newer only, with *suites* (OpenSSL's notation), and *protocols* by ALPN."""
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(suites)
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(protocols)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
 
 

@@ -17,10 +17,14 @@ from app.domain.tally import Tally, Told, tally_of
 from app.engine.dispatch import Dispatcher
 from app.engine.telemetry.readings import (
     Caches,
+    Crowd,
+    Held,
     Lag,
     of_acme,
     of_backends,
+    of_bytes,
     of_caches,
+    of_crowd,
     of_files,
     of_loop,
     of_pools,
@@ -55,6 +59,8 @@ class Instruments:
 
         dropped: lines of the log that were never written.
 
+        crowd: the connections of clients.
+
         caches: their stores by name, and what they count.
 
         state: what is shared.
@@ -64,6 +70,8 @@ class Instruments:
         renewals: certificates and authorities that are read again when they have changed.
 
         orders: by domain and outcome, how many certificates were ordered.
+
+        held: the bytes that wait; None where nobody looks.
 
         clock: monotonic seconds.
     """
@@ -75,11 +83,13 @@ class Instruments:
         limited: Callable[[], Samples],
         mirrored: Callable[[], Samples],
         dropped: Callable[[], int],
+        crowd: Crowd | None = None,
         caches: Caches | None = None,
         state: object = None,
         lag: Lag | None = None,
         renewals: Callable[[], Iterable[Renewal[Any]]] = tuple,
         orders: Callable[[], Samples] = list,
+        held: Held | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._dispatchers = dispatchers
@@ -126,6 +136,7 @@ class Instruments:
                 limited,
                 "counter",
             ),
+            *of_crowd(crowd),
             *of_pools(dispatchers),
             *of_backends(dispatchers),
             Reading(
@@ -140,6 +151,7 @@ class Instruments:
             *of_loop(lag),
             *of_files(renewals),
             *of_acme(orders),
+            *of_bytes(held),
             Reading(
                 "l7lb_log_dropped_total", "Lines of the log never written.", (), lambda: [((), dropped())], "counter"
             ),

@@ -44,11 +44,29 @@ class Lag(Protocol):
     refused: int
 
 
+class Held(Protocol):
+    """How many *bytes* wait to be read, and how many requests were *refused* for that."""
+
+    bytes: int
+    refused: int
+
+
+class Crowd(Protocol):
+    """How many connections clients have, and what became of those for which there was no room."""
+
+    count: int
+    refused: dict[str, int]
+    displaced: int
+
+
 class Caches(Protocol):
     """What the caches of groups know."""
 
     def requests(self) -> Samples:
         """By group and result, how many requests."""
+
+    def refreshes(self) -> Samples:
+        """By group and result, how many validations beside requests."""
 
     def usages(self) -> Iterable[tuple[str, Usage]]:
         """What is in each store, by its name."""
@@ -154,6 +172,13 @@ def of_caches(caches: Caches | None) -> tuple[Reading, ...]:
             lambda: [] if caches is None else caches.requests(),
             "counter",
         ),
+        Reading(
+            "l7lb_cache_refreshes_total",
+            "Stale responses validated while they were served: validated, replaced, failed.",
+            ("group", "result"),
+            lambda: [] if caches is None else caches.refreshes(),
+            "counter",
+        ),
         Reading("l7lb_cache_bytes", "Bytes in a store.", _STORE, each(lambda usage: usage.size)),
         Reading("l7lb_cache_responses", "Responses in a store.", _STORE, each(lambda usage: usage.responses)),
         Reading(
@@ -161,6 +186,38 @@ def of_caches(caches: Caches | None) -> tuple[Reading, ...]:
             "Responses that had to go for others.",
             _STORE,
             each(lambda usage: usage.evicted),
+            "counter",
+        ),
+        Reading(
+            "l7lb_cache_purged_total",
+            "Responses that purges have forgotten, or made stale.",
+            _STORE,
+            each(lambda usage: usage.purged),
+            "counter",
+        ),
+    )
+
+
+def of_crowd(crowd: Crowd | None) -> tuple[Reading, ...]:
+    """The readings of the clients' connections; none where another server has them."""
+
+    def its(value: Callable[[Crowd], float]) -> Callable[[], Samples]:
+        return lambda: [] if crowd is None else [((), value(crowd))]
+
+    return (
+        Reading("l7lb_connections", "Connections of clients.", (), its(lambda crowd: crowd.count)),
+        Reading(
+            "l7lb_connections_refused_total",
+            "Connections closed as they came: full, there was no room; client, theirs had as many as it may.",
+            ("reason",),
+            lambda: [] if crowd is None else [((reason,), number) for reason, number in crowd.refused.items()],
+            "counter",
+        ),
+        Reading(
+            "l7lb_connections_displaced_total",
+            "Connections that waited for nothing and had to go for others.",
+            (),
+            its(lambda crowd: crowd.displaced),
             "counter",
         ),
     )
@@ -182,6 +239,29 @@ def of_loop(lag: Lag | None) -> tuple[Reading, ...]:
         ),
         Reading(
             "l7lb_shed_total", "Requests refused because it was late.", (), its(lambda lag: lag.refused), "counter"
+        ),
+    )
+
+
+def of_bytes(held: Held | None) -> tuple[Reading, ...]:
+    """The readings of what waits in memory; nothing of it is known where nobody looks."""
+
+    def its(value: Callable[[Held], float]) -> Callable[[], Samples]:
+        return lambda: [] if held is None else [((), value(held))]
+
+    return (
+        Reading(
+            "l7lb_buffered_bytes",
+            "Bytes that wait for clients and backends to read them; known where edge.max_buffered is set.",
+            (),
+            its(lambda held: held.bytes),
+        ),
+        Reading(
+            "l7lb_buffered_refused_total",
+            "Requests refused because there were too many.",
+            (),
+            its(lambda held: held.refused),
+            "counter",
         ),
     )
 

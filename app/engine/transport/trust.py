@@ -53,28 +53,30 @@ class Trust(ssl.SSLContext):
             self.sessions[server_hostname] = connection.context, session
 
 
-_known: dict[BackendTlsSettings, Trust] = {}
+_known: dict[tuple[BackendTlsSettings, tuple[str, ...]], Trust] = {}
 
 
-def context(tls: BackendTlsSettings) -> Trust:
+def context(tls: BackendTlsSettings, alpn: tuple[str, ...] = ("http/1.1",)) -> Trust:
     """The context for connections to backends: TLS 1.2 or later, verified by the system's store or by *tls.ca*.
+
+    The protocols of *alpn* are offered, the first one first.
 
     Raises:
         OSError, ValueError: when a file cannot be used, or a key is not that of its certificate.
     """
-    found = _known.get(tls)
+    found = _known.get((tls, alpn))
     if found is None:
         found = Trust(ssl.PROTOCOL_TLS_CLIENT)
-        found.renewal = Renewal([tls.cert or tls.ca, tls.key, tls.cert and tls.ca], lambda: _made(tls))
+        found.renewal = Renewal([tls.cert or tls.ca, tls.key, tls.cert and tls.ca], lambda: _made(tls, alpn))
         found.sessions = {}
-        _known[tls] = found
+        _known[tls, alpn] = found
     return found
 
 
 def renewals(pools: Iterable[Pool]) -> list[Renewal[ssl.SSLContext]]:
     """What of those of *pools* is made of files."""
     used = dict.fromkeys(pool.settings.tls for pool in pools if pool.settings.tls.cert or pool.settings.tls.ca)
-    return [_known[tls].renewal for tls in used if tls in _known]
+    return [one.renewal for (tls, _), one in _known.items() if tls in used]
 
 
 async def watch(topology: Topology, interval: float) -> None:
@@ -88,11 +90,11 @@ async def watch(topology: Topology, interval: float) -> None:
             await asyncio.to_thread(renewal.look)  # the system's store takes its time
 
 
-def _made(tls: BackendTlsSettings) -> tuple[ssl.SSLContext, float]:
+def _made(tls: BackendTlsSettings, alpn: tuple[str, ...]) -> tuple[ssl.SSLContext, float]:
     """A new one, and when its certificate or the last of its authorities ends, in wall-clock seconds."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    made.set_alpn_protocols(["http/1.1"])
+    made.set_alpn_protocols(alpn)
     ends = inf
     if not tls.verify:
         made.check_hostname = False
