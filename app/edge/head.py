@@ -18,6 +18,8 @@ Headers = list[tuple[bytes, bytes]]
 
 DIGITS = 19
 """Of a Content-Length, at most: those of a signed 64 bit number. More zeros in front are not read everywhere."""
+LONGEST = (1 << 63) - 1
+"""The largest signed 64 bit number. To who reads into one, a larger Content-Length is negative."""
 
 _WATCHED = frozenset((b"host", b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"connection"))
 _NAME = re.compile(rb"[A-Za-z0-9._-]{1,255}")
@@ -73,6 +75,8 @@ def framing_of(headers: Headers, http11: bool) -> Framing:
                 if len(value) > DIGITS:
                     raise BadRequest("Content-Length has too many digits")
                 length = int(value)
+                if length > LONGEST:
+                    raise BadRequest("Content-Length is too large")
             elif name == b"transfer-encoding":
                 codings = value if codings is None else codings + b"," + value
             elif name == b"expect":
