@@ -6,13 +6,14 @@ import asyncio
 import logging
 import re
 import ssl
+import time
 from collections.abc import Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from app.domain.certificate import dns_names
+from app.domain.certificate import dns_names, expires
 from app.domain.client_certificate import certified, described
 from app.edge.link import Identity
 from settings.tls import CertificateSettings, ClientCertificateSettings
@@ -74,7 +75,7 @@ class Certificate:
         self._chain = (cert, key, lambda: password or "")  # a function, so that OpenSSL does not ask at the terminal
         self._loaded = self._seen = self._stamp()
         self._failed = False
-        self.names = _names(cert)
+        self.names, self._expires = _said_by(cert)
 
     @property
     def context(self) -> ssl.SSLContext:
@@ -91,9 +92,9 @@ class Certificate:
         return cls(context, files.cert, files.key)
 
     def look(self) -> bool:
-        """Load the files if they have changed and fit together; else keep the old, and say so once. Whether it did.
+        """Load the files if they have changed, fit together and are no worse; else keep the old, and say so once.
 
-        Files that are still being written are tried again at each look.
+        Files that are still being written are tried again at each look. Returns whether it has loaded them.
         """
         stamp = self._stamp()
         if stamp == self._loaded:
@@ -104,8 +105,11 @@ class Certificate:
         try:
             # first into a context of its own: a key that does not fit would leave half of the pair in the live one
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*self._chain)
-            self.names = _names(self._chain[0])
+            names, until = _said_by(self._chain[0])
+            if until <= time.time() < self._expires:
+                raise ValueError("it has expired, and that has not")
             self._context.load_cert_chain(*self._chain)
+            self.names, self._expires = names, until
         except (OSError, ValueError) as error:  # SSLError is an OSError
             if not self._failed:
                 log.error("the new certificate cannot be used, the old one stays: %s: %s", self._files[0], error)
@@ -172,9 +176,10 @@ class ServerNames:
         return {name: made.context for made in reversed(self._certificates) for name in made.names}
 
 
-def _names(file: File) -> tuple[str, ...]:
-    """Those of the first certificate in *file*. Raises OSError, ValueError."""
+def _said_by(file: File) -> tuple[tuple[str, ...], float]:
+    """The names of the first certificate in *file*, and when it expires. Raises OSError, ValueError."""
     found = _PEM.search(Path(file).read_text("latin-1"))
     if found is None:
         raise ValueError("there is no certificate in it")
-    return dns_names(ssl.PEM_cert_to_DER_cert(found[0]))
+    der = ssl.PEM_cert_to_DER_cert(found[0])
+    return dns_names(der), expires(der)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.certificate import dns_names
+from app.domain.certificate import dns_names, expires
 from tests.support.tls import authority
 
 ISSUED = authority().issue_cert("A.example.org", "*.b.example.org", "127.0.0.1", "alice@example.org")
@@ -28,14 +29,29 @@ def test_none_without_the_extension() -> None:
 
 @pytest.mark.parametrize("end", range(0, len(CERTIFICATE), 7))
 def test_a_part_of_one_is_none(end: int) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011
-        dns_names(CERTIFICATE[:end])
+    for read in (dns_names, expires):
+        with pytest.raises(ValueError):  # noqa: PT011
+            read(CERTIFICATE[:end])
 
 
 @given(st.binary(max_size=200))
 def test_whatever_it_is_there_is_no_other_error(data: bytes) -> None:
-    with contextlib.suppress(ValueError):
-        dns_names(data)
+    for read in (dns_names, expires):
+        with contextlib.suppress(ValueError):
+            read(data)
+
+
+@pytest.mark.parametrize("year", [1999, 2049, 2050, 2126])
+def test_its_end(year: int) -> None:
+    """From 2050 on with four digits of the year."""
+    begin, end = datetime(1970, 1, 1, tzinfo=UTC), datetime(year, 3, 1, 12, 30, 59, tzinfo=UTC)
+    issued = authority().issue_cert("a.test", not_before=begin, not_after=end)
+    assert expires(ssl.PEM_cert_to_DER_cert(issued.cert_chain_pems[0].bytes().decode())) == end.timestamp()
+
+
+def test_something_else_in_der() -> None:
+    with pytest.raises(ValueError, match="not a certificate"):
+        expires(b"\x30\x04\x30\x02\x30\x00")
 
 
 @given(st.integers(0, len(CERTIFICATE) - 1), st.integers(0, 255))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ssl
+from datetime import datetime
 from pathlib import Path
 
 import trustme
@@ -26,10 +27,10 @@ class Certificate:
         authority().cert_pem.write_to_path(self.ca)
         self.renew()
 
-    def renew(self, *names: str) -> None:
+    def renew(self, *names: str, until: datetime | None = None) -> None:
         """Write a new certificate and its key over the old ones, from now on for *names* when some are given."""
         self.names = names or self.names
-        issued = authority().issue_cert(*self.names, common_name=self._subject)
+        issued = authority().issue_cert(*self.names, common_name=self._subject, not_after=until)
         issued.private_key_pem.write_to_path(self.key)
         self.cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
         self.issued = issued
@@ -38,6 +39,11 @@ class Certificate:
     def flags(self) -> tuple[str, ...]:
         """What uvicorn is told."""
         return ("--ssl-certfile", str(self.cert), "--ssl-keyfile", str(self.key))
+
+    @property
+    def der(self) -> bytes:
+        """It, as clients are sent it."""
+        return ssl.PEM_cert_to_DER_cert(self.issued.cert_chain_pems[0].bytes().decode())
 
     def server(self) -> ssl.SSLContext:
         """For a backend of ours that speaks TLS."""
