@@ -221,6 +221,7 @@ def create_app(settings: Settings) -> Planes:
         routes=admin_routes(control, Reloads(reload, calls), registrations, CachePurges(stores.keys, purges)),
         lifespan=partial(lifespan, running=running),
         direct=direct,
+        limits=lambda: link.settings,
         refusing=lambda error: Observe(Rescue(raising(error), rng=rng), journal=journal),
     )
 

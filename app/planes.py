@@ -17,6 +17,7 @@ from app.engine.asgi import ASGIApp
 from app.engine.direct import Direct
 from app.engine.door import Door
 from app.engine.front import Front
+from settings.edge import EdgeSettings
 from settings.problems import SettingsError
 
 
@@ -25,6 +26,8 @@ class Planes(Starlette):
 
     Args:
         refusing: makes an app that answers with this error, and writes that down.
+
+        limits: of the client's side, as they are now.
 
     Attributes:
         direct: carries ordinary requests of the data plane without ASGI; None where all take the general path.
@@ -42,11 +45,13 @@ class Planes(Starlette):
         lifespan: Callable[..., Any],
         direct: Direct | None = None,
         refusing: Callable[[ProxyError], ASGIApp],
+        limits: Callable[[], EdgeSettings],
     ) -> None:
         super().__init__(routes=routes, lifespan=lifespan)
         self._own = tuple(self.routes)
         self._data = data
         self._refusing = refusing
+        self._limits = limits
         self.direct = direct
         self._below = prefix + "/"
         self.lifespan_receive: Receive | None = None
@@ -59,7 +64,7 @@ class Planes(Starlette):
         """Serve one scope."""
         if scope["type"] == "http":
             if not scope["path"].startswith(self._below):
-                if STATE_KEY in (scope.get("extensions") or ()):
+                if "extensions" in scope and scope["extensions"] and STATE_KEY in scope["extensions"]:
                     await self._data(scope, receive, send)
                 else:
                     await self._hand_over(scope, receive, send)
@@ -103,6 +108,6 @@ class Planes(Starlette):
 
     async def _hand_over(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request of another server than ours."""
-        front = Front(scope, receive, send)
+        front = Front(scope, receive, send, self._limits())
         if await front.opened():
             await front.run(self._data if front.fault is None else self._refusing(front.fault))

@@ -1,7 +1,8 @@
-"""Our own answers to calls of gRPC, which look for what went wrong in `grpc-status` and not in the status of HTTP.
+"""Our own answers to calls of gRPC, which look for what went wrong in `grpc-status`; and its own way to ask for health.
 
-Source: "gRPC over HTTP2" (PROTOCOL-HTTP2.md of grpc), Trailers-Only; its table of statuses for what is no gRPC
-(http-grpc-status-mapping.md); Envoy answers so, too.
+Sources: "gRPC over HTTP2" (PROTOCOL-HTTP2.md of grpc), Trailers-Only; its table of statuses for what is no gRPC
+(http-grpc-status-mapping.md); Envoy answers so, too;
+"GRPC Health Checking Protocol" (health-checking.md).
 """
 
 from __future__ import annotations
@@ -11,10 +12,15 @@ from app.domain.headers import Fields
 
 CONTENT_TYPE = b"application/grpc"
 
+HEALTH = "/grpc.health.v1.Health/Check"
+
 DEADLINE_EXCEEDED = 4
 UNKNOWN = 2
-_STATUSES = {400: 13, 401: 16, 403: 7, 404: 12, 413: 8, 429: 14, 431: 8, 500: 13, 502: 14, 503: 14, 504: 14}
-"""Of HTTP -> of gRPC. 413 and 431 are RESOURCE_EXHAUSTED, 500 INTERNAL: what is not in that table, and better known."""
+_STATUSES = {400: 13, 401: 16, 403: 7, 404: 12, 413: 8, 429: 14, 431: 8, 500: 13, 501: 12, 502: 14, 503: 14, 504: 14}
+"""Of HTTP -> of gRPC. 413 and 431 are RESOURCE_EXHAUSTED, 500 INTERNAL, 501 UNIMPLEMENTED: not in that table, and known
+better."""
+_REFUSED = {b"5": "it knows no such service", b"12": "it has no grpc.health.v1.Health"}
+_HEALTHS = {b"": "UNKNOWN", b"\x08\x00": "UNKNOWN", b"\x08\x02": "NOT_SERVING", b"\x08\x03": "SERVICE_UNKNOWN"}
 
 
 def called(content_type: bytes) -> bool:
@@ -35,6 +41,22 @@ def answer(error: ProxyError, proxy_status: bytes) -> Fields:
         (b"grpc-message", _message(error.detail or error.error_type)),
         (b"proxy-status", proxy_status),
     ]
+
+
+def question(service: str) -> bytes:
+    """The body of a call of HEALTH that asks for *service*, of at most 127 octets; "" is the whole server."""
+    name = service.encode()
+    asked = b"\x0a%c%b" % (len(name), name) if name else b""
+    return b"\0%b%b" % (len(asked).to_bytes(4, "big"), asked)
+
+
+def unwell(fields: Fields, body: bytes) -> str:
+    """Why the answer to such a call, head and trailers in *fields*, does not say SERVING; "" when it does."""
+    status = next((value for name, value in fields if name == b"grpc-status"), b"none")
+    if status != b"0":
+        return _REFUSED.get(status) or f"grpc-status {status.decode('latin-1')[:20]}"
+    health = body[5:]
+    return "" if health == b"\x08\x01" else f"it is {_HEALTHS.get(health, 'in no state that is known')}"
 
 
 def _message(text: str) -> bytes:

@@ -70,8 +70,8 @@ def adopt(receive: Callable[..., Any], *, link: Link, drain: DrainSettings, tls:
             raise _unasked("another server than uvicorn")
         _plain_hypercorn(receive)
         log.warning(
-            "this server is not uvicorn: it has to limit request heads (bytes, fields, time), stalled bodies and idle "
-            "connections, refuse requests that can be read in two ways, drop trailers and restrict TLS by itself"
+            "this server is not uvicorn: it has to limit by itself how long request heads and bodies take and "
+            "connections are idle, to restrict TLS, and to finish what is on its way when it stops"
         )
         return None
     _headers(config)

@@ -11,7 +11,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from app.domain.errors import BadRequest, NotSupported, ProxyError
+from app.domain.errors import BadRequest, HeadTooLarge, NotSupported, ProxyError
+from app.domain.grpc import called
 from app.domain.handed_over import UNSAID, taken_over
 from app.domain.headers import listed, takes_trailers
 from app.domain.request_head import CHUNKED
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from app.domain.headers import Field, Fields
     from app.engine.asgi import ASGIApp, Message, Receive, Scope, Send
+    from settings.edge import EdgeSettings
 
 _CHUNKED = (b"transfer-encoding", b"chunked")
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "DELETE", "TRACE", "CONNECT"))
@@ -32,7 +34,7 @@ _STATUS = (b"grpc-status", b"grpc-message", b"grpc-status-details-bin")
 
 
 class Front(PlainConnection):
-    """A request as another server hands it over.
+    """A request as another server hands it over, within the *limits* of heads.
 
     Attributes:
         scope: of the request as our app takes it.
@@ -42,7 +44,7 @@ class Front(PlainConnection):
 
     concurrent = True
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: EdgeSettings) -> None:
         super().__init__(scope, receive)
         self._send = send
         self._stream = Http2Stream.of(receive, send)
@@ -50,10 +52,13 @@ class Front(PlainConnection):
         self.fault: ProxyError | None = None
         headers, length = scope["headers"], UNSAID
         try:
+            size = len(self.target) + sum(len(name) + len(value) + 4 for name, value in headers)
+            if size > limits.max_header_bytes or len(headers) > limits.max_headers:
+                raise HeadTooLarge("the request head is too large")
             headers, length = taken_over(scope["method"], scope["query_string"], headers, scope["http_version"])
         except ProxyError as fault:
             self.fault = fault
-        self._calls = scope["http_version"] >= "2" and _called(listed(b"content-type", headers))
+        self._calls = scope["http_version"] >= "2" and called(listed(b"content-type", headers))
         if self._calls and "http.response.trailers" not in extensions:
             self.fault = NotSupported("gRPC takes trailers, which this server does not send: serve it by hypercorn")
         self._theirs: Fields = scope["headers"]
@@ -182,7 +187,3 @@ class Front(PlainConnection):
             self._status = [field for field in headers if field[0] in _STATUS]
             headers = [field for field in headers if field[0] not in _STATUS]
         return {**message, "headers": headers, "trailers": True}
-
-
-def _called(content_type: bytes) -> bool:
-    return content_type.startswith(b"application/grpc") and not content_type.startswith(b"application/grpc-web")

@@ -12,9 +12,10 @@ import httptools
 
 from app.domain.backend import Backend
 from app.domain.errors import ProxyError
+from app.domain.grpc import CONTENT_TYPE, HEALTH, question, unwell
 from app.domain.health import Expectation, probe_kind
 from app.engine.fault import fault, lack
-from app.engine.probe_http2 import Http2Answer, asking
+from app.engine.probe_http2 import Http2Answer, NoAnswer, asking
 from app.engine.transport.dial import Dial
 from settings.pools import BackendTlsSettings
 from settings.resilience import HealthSettings
@@ -40,7 +41,7 @@ class Probe:
     """
 
     __slots__ = (
-        "_backend", "_expectation", "_head", "_header", "_http2", "_port", "_timeout", "_tls", "load",
+        "_backend", "_expectation", "_grpc", "_head", "_header", "_http2", "_port", "_timeout", "_tls", "load",
     )  # fmt: skip
 
     def __init__(self, backend: Backend, health: HealthSettings, tls: BackendTlsSettings, header: bytes = b"") -> None:
@@ -48,11 +49,14 @@ class Probe:
         self._port = health.port or 0
         self._tls = tls
         self._header = header
-        self._http2 = backend.scheme == "h2c" or (backend.scheme == "https" and "http/1.1" not in tls.alpn)
+        kind = probe_kind(health)
+        only = backend.scheme == "h2c" or (backend.scheme == "https" and "http/1.1" not in tls.alpn)
+        self._http2 = only or kind == "grpc"
+        self._grpc = kind == "grpc"
         self._timeout = health.timeout
-        self._head = _head(backend, health) if probe_kind(health) == "http" else b""
+        self._head = b"" if kind == "tcp" else _call(backend, health) if self._grpc else _head(backend, health)
         if self._head and self._http2:
-            self._head = asking(self._head, backend.scheme)
+            self._head = asking(self._head, backend.scheme, question(health.service or "") if self._grpc else b"")
         self._expectation = Expectation(health)
         self.load = b""
 
@@ -75,7 +79,7 @@ class Probe:
         try:
             if self._head:
                 ear.transport.write(self._head)
-                wants_body = self._expectation.wants_body
+                wants_body = self._expectation.wants_body or self._grpc
                 answer: _Answer | Http2Answer
                 if self._http2:
                     answer = Http2Answer(wants_body=wants_body, limit=LIMIT)
@@ -90,7 +94,11 @@ class Probe:
                         ear.transport.write(answer.reply)
                 if not answer.status:
                     raise ProbeFailed("connection closed before the end of the response head")
-                if failure := self._expectation.judge(answer.status, bytes(answer.body)):
+                if isinstance(answer, Http2Answer) and self._grpc and answer.status == 200:
+                    failure = unwell(answer.fields, bytes(answer.body))
+                else:
+                    failure = self._expectation.judge(answer.status, bytes(answer.body))
+                if failure:
                     raise ProbeFailed(failure)
                 self.load = self._expectation.load(bytes(answer.body))
         finally:
@@ -158,7 +166,18 @@ def _head(backend: Backend, health: HealthSettings) -> bytes:
     fields = {"host": health.host or backend.authority.decode(), "user-agent": "l7lb", "accept": "*/*"}
     fields |= {name.lower(): value for name, value in health.headers.items()}
     fields["connection"] = "close"
-    lines = [f"{health.method} {health.path or '/'} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return _lines(f"{health.method} {health.path or '/'}", fields)
+
+
+def _call(backend: Backend, health: HealthSettings) -> bytes:
+    """The head of the call that asks for health as gRPC has it."""
+    fields = {"host": health.host or backend.authority.decode(), "user-agent": "l7lb", "te": "trailers"}
+    fields |= {name.lower(): value for name, value in health.headers.items()}
+    return _lines(f"POST {HEALTH}", {**fields, "content-type": CONTENT_TYPE.decode()})
+
+
+def _lines(asked: str, fields: dict[str, str]) -> bytes:
+    lines = [f"{asked} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
@@ -169,6 +188,6 @@ def _reason(error: Exception) -> str:
     match error:
         case ConnectionResetError():
             return "connection reset"
-        case ProbeFailed() | ProxyError() | ValueError():
+        case ProbeFailed() | ProxyError() | NoAnswer():
             return str(error)
     return f"{type(error).__name__}: {error}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.support.backend import Backend, Connection, Gate, close, hold, pause, read_all, read_head, reply, send, stall
 from tests.support.fronts import SERVERS, Fronted, H2Client, run
 from tests.support.server import pool
+from tests.support.talker import Talker, talking
 from tests.support.tls import Certificate
 from tests.support.until import settled, until
 
@@ -28,8 +29,10 @@ def server(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def balancer(server: str, shared: Backend) -> Iterator[Fronted]:
-    with Fronted(server, {"LB_ROUTES": "/=main", **pool("main", shared)}) as running:
-        yield running
+    with Talker() as talker:
+        settings = {"LB_ROUTES": "/=main; /talk=talk", **pool("main", shared), **pool("talk", talker)}
+        with Fronted(server, settings) as running:
+            yield running
 
 
 @pytest.fixture
@@ -161,6 +164,18 @@ def test_a_refused_upload(client: H2Client, backend: Backend) -> None:
         assert client.ask().body == b"hello"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [[(f"x-{i}", "1") for i in range(101)], [("x-a", "1" * 33000), ("x-b", "1" * 33000)]],
+    ids=["many", "long"],
+)
+def test_large_heads(client: H2Client, backend: Backend, fields: list[tuple[str, str]]) -> None:
+    """The limits of our edge."""
+    answer = client.ask("GET", "/", *fields)
+    assert answer.ended or answer.status == 431
+    assert backend.requests == []
+
+
 def test_one_cookie_of_many_crumbs(client: H2Client, backend: Backend) -> None:
     """RFC 9113 section 8.2.3."""
     client.ask("GET", "/", ("cookie", "a=1"), ("cookie", "b=2"))
@@ -275,11 +290,30 @@ def test_methods_without_a_body(client: H2Client, backend: Backend, method: str)
     assert asked.all("transfer-encoding") + asked.all("content-length") == []
 
 
+def test_a_post_without_a_body(server: str, balancer: Fronted, backend: Backend) -> None:
+    """Nor a word about that; under zttp nobody is told that none comes."""
+    with H2Client(balancer.address, timeout=0.5 if server == "zttp" else 15) as client:
+        if server == "zttp":
+            with pytest.raises(TimeoutError):
+                client.ask("POST")
+        else:
+            assert client.ask("POST").status == 200
+            assert backend.bodies == [b""]
+            assert backend.requests[0].all("transfer-encoding") == []
+
+
 def test_a_body_where_none_is_usual(server: str, client: H2Client, backend: Backend) -> None:
     """A GET with one, whose length nobody says."""
     answer = client.ask("GET", "/", body=b"x")
     assert answer.status == 200
     assert backend.bodies == [b"" if server == "zttp" else b"x"]
+
+
+def test_websockets(server: str, balancer: Fronted) -> None:
+    """Bridged, over HTTP/1.1; uvicorn takes its own protocol for them."""
+    with talking(balancer, "/talk") as ws:
+        ws.send("hello")
+        assert ws.recv(timeout=15) == "hello"
 
 
 # The same over TLS, as people look at it...
@@ -328,3 +362,18 @@ def test_clients_certificates_need_our_edge(server: str, shared: Backend, certif
     said = run(*SERVERS[server], **settings)
     assert "LB_TLS__CLIENT__CA: tls.client.ca: another server" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("server", list(SERVERS), scope="function")
+def test_what_is_on_its_way_is_finished(server: str, start: Callable[..., Backend]) -> None:
+    """When the server stops, within the time that it gives."""
+    gate = Gate()
+    backend = start(read_head, pause(gate), send(reply(b"hello")), stall)
+    with Fronted(server, {"LB_ROUTES": "/=main", **pool("main", backend)}) as balancer:
+        with H2Client(balancer.address) as client:
+            stream = client.begin()
+            until(lambda: backend.requests, "the request")
+            balancer.terminate()
+            gate.open()
+            assert client.answer(stream).body == b"hello"
+        assert balancer.wait() == 0

@@ -43,7 +43,9 @@ def settings(*backends: GrpcServer) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def balancer(server: str, backends: tuple[GrpcServer, GrpcServer]) -> Iterator[Fronted]:
-    with Fronted(server, settings(*backends)) as running:
+    with GrpcServer("c") as gone:
+        more = {**pool("gone", gone), "LB_ROUTES": "/=main; /test.Gone=gone"}
+    with Fronted(server, {**settings(*backends), **more}) as running:
         yield running
 
 
@@ -164,23 +166,21 @@ def test_the_log_has_each_call(balancer: Fronted, channel: grpc.Channel) -> None
     assert (record["method"], record["status"], record["bytes_out"]) == ("POST", 200, 12)
 
 
-def test_over_tls(server: str, backends: tuple[GrpcServer, GrpcServer], certificate: Certificate) -> None:
+def test_over_tls(backends: tuple[GrpcServer, GrpcServer], certificate: Certificate) -> None:
+    """Where the client wants h2 by ALPN."""
     trusted = grpc.ssl_channel_credentials(certificate.ca.read_bytes())
     with (
-        Fronted(server, settings(*backends), certificate=certificate) as balancer,
+        Fronted("hypercorn", settings(*backends), certificate=certificate) as balancer,
         grpc.secure_channel(f"localhost:{balancer.port}", trusted) as channel,
     ):
         assert unary(channel)(b"x", timeout=SECONDS)[1:] == b"x"
 
 
-def test_backends_that_have_gone(server: str) -> None:
+def test_backends_that_have_gone(channel: grpc.Channel) -> None:
     """The error is one of gRPC, too."""
-    with GrpcServer("a") as backend:
-        gone = settings(backend)
-    with Fronted(server, gone) as balancer, grpc.insecure_channel(f"127.0.0.1:{balancer.port}") as channel:
-        with pytest.raises(grpc.RpcError) as failed:
-            unary(channel)(b"x", timeout=SECONDS)
-        assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+    with pytest.raises(grpc.RpcError) as failed:
+        channel.unary_unary("/test.Gone/Unary")(b"x", timeout=SECONDS)
+    assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_granian_has_no_trailers(backends: tuple[GrpcServer, GrpcServer]) -> None:
@@ -192,7 +192,8 @@ def test_granian_has_no_trailers(backends: tuple[GrpcServer, GrpcServer]) -> Non
     ):
         with pytest.raises(grpc.RpcError) as failed:
             unary(channel)(b"x", timeout=SECONDS)
-        assert failed.value.code() is not grpc.StatusCode.OK
+        assert failed.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert "hypercorn" in failed.value.details()
         record = balancer.record(lambda record: record["path"] == f"/{SERVICE}/Unary")
     assert record["status"] == 501
     assert sum(len(backend.calls) for backend in backends) == before

@@ -19,6 +19,7 @@ from tests.support.server import Balancer, pool
 from tests.support.tls import Certificate
 from tests.support.until import settled, until
 
+FILE = bytes(range(256)) * 4000
 GRPC = ("content-type: application/grpc", "te: trailers", "transfer-encoding: chunked")
 
 
@@ -35,13 +36,24 @@ def shared() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def settings(grpc_servers: list[GrpcServer]) -> dict[str, str]:
-    return {
-        "LB_ROUTES": f"/{SERVICE}=grpc; /nobody=nobody; /=main",
-        **pool("grpc", *grpc_servers),
-        "LB_POOLS__NOBODY__BACKENDS": "h2c://127.0.0.1:1",
-        "LB_POOLS__NOBODY__HEALTH__KIND": "none",
-    }
+def settings(
+    grpc_servers: list[GrpcServer], nghttpd: dict[str, str], either: dict[str, Either], certificate: Certificate
+) -> dict[str, str]:
+    both = {"tls__ca": certificate.ca, "tls__alpn": "h2,http/1.1"}
+    strict = {"tls__ca": certificate.ca, "tls__alpn": "h2"}
+    told = pool("nobody", backends="h2c://127.0.0.1:1") | pool("strict", either["old"], **strict)
+    for name, backend in either.items():
+        told |= pool(name, backend, **both)
+    if nghttpd:
+        probed = {"health__path": "/file", "health__interval": "100ms"}
+        told |= pool("plain", backends=nghttpd["h2c"], **probed)
+        told |= pool("secure", backends=nghttpd["https"], **strict, **probed)
+        told |= pool("agreed", backends=nghttpd["https"], **both)
+    for name in [key.split("__")[1] for key in told if key.endswith("__BACKENDS")]:
+        group, path = f"LB_GROUPS__{name}__", f"/{name.lower()}"
+        told |= {f"{group}PATH": path, f"{group}POOL": name.lower(), f"{group}STRIP_PREFIX": path}
+    routes = {"LB_ROUTES": f"/{SERVICE}=grpc; /=main", "LB_INITIAL_GRACE": "100ms"}
+    return {**routes, **pool("grpc", *grpc_servers), **told}
 
 
 def call(balancer: Balancer, method: str, *sent: bytes, fields: tuple[str, ...] = ()) -> Response:
@@ -250,16 +262,18 @@ def test_a_slow_client_holds_nobody_up(balancer: Balancer, backend: H2Backend) -
         assert len(backend.connections) == 1
 
 
-# Others' servers...
+# Others' servers, and TLS...
 
 
 @pytest.fixture(scope="module")
 def nghttpd(tmp_path_factory: pytest.TempPathFactory, certificate: Certificate) -> Iterator[dict[str, str]]:
-    """nghttp2's server: h2c and TLS, which speaks HTTP/2 only."""
-    if not (program := shutil.which("nghttpd")):
-        pytest.skip("no nghttpd")
+    """nghttp2's server: h2c and TLS, HTTP/2 only."""
+    program = shutil.which("nghttpd")
+    if program is None:
+        yield {}
+        return
     root = tmp_path_factory.mktemp("root")
-    (root / "file").write_bytes(bytes(range(256)) * 4000)
+    (root / "file").write_bytes(FILE)
     ports = [free_port(), free_port()]
     plain = [program, "--no-tls", "-d", str(root), str(ports[0])]
     secure = [program, "-d", str(root), str(ports[1]), str(certificate.key), str(certificate.cert)]
@@ -272,47 +286,63 @@ def nghttpd(tmp_path_factory: pytest.TempPathFactory, certificate: Certificate) 
         one.wait()
 
 
-@pytest.mark.parametrize(("scheme", "alpn"), [("h2c", "http/1.1"), ("https", "h2"), ("https", "h2,http/1.1")])
-def test_nghttpd(nghttpd: dict[str, str], certificate: Certificate, scheme: str, alpn: str) -> None:
+@pytest.mark.parametrize("which", ["plain", "secure", "agreed"])
+def test_nghttpd(balancer: Balancer, nghttpd: dict[str, str], which: str) -> None:
     """Probed, asked, and asked for much."""
-    settings = {
-        "LB_ROUTES": "/=main",
-        "LB_POOLS__MAIN__BACKENDS": nghttpd[scheme],
-        "LB_POOLS__MAIN__TLS__CA": str(certificate.ca),
-        "LB_POOLS__MAIN__TLS__ALPN": alpn,
-        "LB_POOLS__MAIN__HEALTH__PATH": "/file",
-        "LB_POOLS__MAIN__HEALTH__KIND": "none" if "," in alpn else "http",
-    }
-    with Balancer(settings) as balancer:
-        assert balancer.get("/file").body == bytes(range(256)) * 4000
-        assert balancer.get("/nothing").status == 404
-        assert balancer.get("/file", method="HEAD").status == 200
+    if not nghttpd:
+        pytest.skip("no nghttpd")
+    until(lambda: balancer.get(f"/{which}/file", method="HEAD").status == 200, "the first probe")
+
+    assert balancer.get(f"/{which}/file").body == FILE
+    assert balancer.get(f"/{which}/nothing").status == 404
 
 
-@pytest.mark.parametrize(("offered", "chosen"), [(["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1"), ([], "none")])
-def test_what_alpn_agrees_on(certificate: Certificate, offered: list[str], chosen: str) -> None:
-    """Asked for both, the backend chooses; one that knows nothing of ALPN speaks HTTP/1.1."""
-    context = certificate.server()
-    if offered:
-        context.set_alpn_protocols(offered)
+class Either(H2Backend):
+    """Offers *alpn*, and speaks what is agreed on; HTTP/1.1 where nothing is.
 
-    async def either(c: Connection) -> None:
-        seen.append(c.transport.get_extra_info("ssl_object").selected_alpn_protocol() or "none")
-        await (h2._play(c) if seen[-1] == "h2" else answers(reply(b"one"))(c))
+    Attributes:
+        agreed: for each connection.
+    """
 
-    seen: list[str] = []
-    with H2Backend(tls=context) as h2:
-        h2.script = either
-        settings = {"LB_ROUTES": "/=main", **pool("main", h2, tls__ca=certificate.ca, tls__alpn="h2,http/1.1")}
-        with Balancer(settings) as balancer, balancer.client() as client:
-            statuses = [client.ask(request("/")).status for _ in range(3)]
-        strict = {**settings, "LB_POOLS__MAIN__TLS__ALPN": "h2"}
-        with Balancer(strict) as balancer:
-            refused = balancer.get("/")
+    def __init__(self, certificate: Certificate, *alpn: str) -> None:
+        context = certificate.server()
+        if alpn:
+            context.set_alpn_protocols(alpn)
+        self.agreed: list[str | None] = []
+        super().__init__(tls=context)
 
-    assert statuses == [200] * 3
-    assert seen[0] == chosen
-    assert refused.status == (200 if chosen == "h2" else 502)
+    async def _play(self, c: Connection) -> None:
+        self.agreed.append(c.transport.get_extra_info("ssl_object").selected_alpn_protocol())
+        await (super()._play(c) if self.agreed[-1] == "h2" else answers(reply(b"/"))(c))
+
+
+@pytest.fixture(scope="module")
+def either(certificate: Certificate) -> Iterator[dict[str, Either]]:
+    with (
+        Either(certificate, "h2", "http/1.1") as both,
+        Either(certificate, "http/1.1") as old,
+        Either(certificate) as none,
+    ):
+        yield {"both": both, "old": old, "none": none}
+
+
+@pytest.mark.parametrize(("which", "agreed"), [("both", "h2"), ("old", "http/1.1"), ("none", None)])
+def test_what_alpn_agrees_on(balancer: Balancer, either: dict[str, Either], which: str, agreed: str | None) -> None:
+    """Of both, the backend chooses; one that knows nothing of ALPN speaks HTTP/1.1. Each keeps its connection."""
+    either[which].agreed.clear()
+    with balancer.client() as client:
+        answered = [client.ask(request(f"/{which}")).status for _ in range(3)]
+
+    assert answered == [200] * 3
+    assert either[which].agreed == [agreed]
+
+
+def test_a_backend_that_does_not_agree(balancer: Balancer) -> None:
+    """Where HTTP/2 alone is asked for."""
+    response = balancer.get("/strict")
+
+    assert response.status == 502
+    assert "tls_protocol_error" in response.body.decode()
 
 
 def free_port() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from time import sleep
 from typing import Any, Self
@@ -12,7 +13,7 @@ SERVICE = "test.Echo"
 
 
 class GrpcServer:
-    """Serves `/test.Echo/...` on a port of the kernel's choice.
+    """Serves `/test.Echo/...` on a port of the kernel's choice, and its health where that is given, by service.
 
     Attributes:
         calls: names of the methods that were called.
@@ -22,7 +23,7 @@ class GrpcServer:
         cancelled: how many calls were cancelled by their client.
     """
 
-    def __init__(self, name: str = "") -> None:
+    def __init__(self, name: str = "", *, health: Mapping[str, int] | None = None) -> None:
         self.name = name.encode()
         self.calls: list[str] = []
         self.deadlines: list[float | None] = []
@@ -37,6 +38,12 @@ class GrpcServer:
             "Late": grpc.unary_unary_rpc_method_handler(self._late),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
+        if health is not None:
+            self._health = health
+            check = {"Check": grpc.unary_unary_rpc_method_handler(self._check)}
+            self._server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler("grpc.health.v1.Health", check),)
+            )
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self.url = f"h2c://127.0.0.1:{self.port}"
         self._server.start()
@@ -74,6 +81,12 @@ class GrpcServer:
         self._note("Fail", context)
         context.abort(grpc.StatusCode.NOT_FOUND, "no such thing: ä")
         return b""
+
+    def _check(self, request: bytes, context: Any) -> bytes:
+        state = self._health.get(request[2:].decode())
+        if state is None:
+            context.abort(grpc.StatusCode.NOT_FOUND, "")
+        return b"\x08%c" % state if state else b""
 
     def _late(self, request: bytes, context: Any) -> bytes:
         self._note("Late", context)

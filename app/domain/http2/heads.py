@@ -26,7 +26,7 @@ def request_block(head: bytes, scheme: str) -> bytes:
 
     Its Host, which comes first, becomes `:authority`; the target is `:path` as it is.
     """
-    first, *lines = head.split(b"\r\n")
+    first, *lines = head[:-4].split(b"\r\n")
     method, target, _ = first.split(b" ")
     parts = [
         _METHODS.get(method) or literal(b":method", method),
@@ -37,8 +37,6 @@ def request_block(head: bytes, scheme: str) -> bytes:
         name, _, value = line.partition(b": ")
         begins = _NAMED.get(name)
         if begins is None:
-            if not name:  # the empty line
-                break
             begins = b"\x00" + string(name)
         elif not begins:
             continue

@@ -45,9 +45,9 @@ class Carrier(ABC):
     """
 
     __slots__ = (
-        "_chunks", "_go_on", "_interim", "_received", "_size", "_trailed", "_until", "_waiter", "dated", "deadline",
-        "done", "error", "fields", "fresh", "head_done", "hints", "idle_timeout", "listener", "loop", "reusable",
-        "sized", "status", "trailers", "uploading", "write_timeout",
+        "_chunks", "_go_on", "_interim", "_quiet", "_received", "_size", "_trailed", "_until", "_waiter",
+        "dated", "deadline", "done", "error", "fields", "fresh", "head_done", "hints", "idle_timeout",
+        "listener", "loop", "reusable", "sized", "status", "trailers", "uploading", "write_timeout",
     )  # fmt: skip
 
     status: int
@@ -68,6 +68,7 @@ class Carrier(ABC):
         self.error: ProxyError | None = None
         self.deadline = inf
         self._until = inf
+        self._quiet = inf
         self.idle_timeout = inf
         self.write_timeout = inf
         self._chunks: list[bytes] = []
@@ -172,11 +173,17 @@ class Carrier(ABC):
                 raise self.error
             self._need()  # not before: what the client has not taken yet is enough to wait in memory
             deadline = now + self.idle_timeout
-            self.deadline = deadline if deadline < self._until else self._until
+            self.deadline = self._quiet = deadline if deadline < self._until else self._until
             self._waiter = self.loop.create_future()
             await self._waiter
-        self.deadline = self._until  # while the client takes this piece, the backend is not on the clock
+        self.deadline = self._quiet = self._until  # while the client takes this piece, the backend is not on the clock
         return self.take()
+
+    async def _drain(self, drained: asyncio.Future[None], now: float) -> None:
+        """Wait while the backend does not read. Who waits for its response meanwhile does so no longer for that."""
+        self.deadline = min(now + self.write_timeout, self._quiet, self._until)
+        await drained
+        self.deadline = min(self._quiet, self._until)
 
     def uploaded(self, deadline: float) -> None:
         """The request is sent whole: from now on the response is due."""

@@ -104,7 +104,7 @@ class Connection(Carrier):
         self.done = False
         self.uploading = end is None
         self._chunked = chunked
-        self._until = until
+        self._until = self._quiet = until
         self.deadline = min(until, deadline)
         self.transport.write(head + (_chunk(body, end) if chunked else body))
 
@@ -114,6 +114,9 @@ class Connection(Carrier):
         Returns what has come of the other protocol already, and whether the backend takes more now.
         """
         self.transport.set_protocol(heir)
+        self._parser = _NOBODYS  # an upgraded connection may stay for long: what it began with need not
+        self._headers = []
+        self.fields = []
         self._need()
         return self.take(), self._writable
 
@@ -123,11 +126,8 @@ class Connection(Carrier):
             return
         self.transport.write(_chunk(piece, end) if self._chunked else piece)
         if not self._writable:
-            deadline = now + self.write_timeout
-            self.deadline = deadline if deadline < self._until else self._until
             self._drained = self.loop.create_future()
-            await self._drained
-            self.deadline = self._until
+            await self._drain(self._drained, now)
 
     @property
     def buffered(self) -> int:

@@ -122,6 +122,8 @@ class Sessions(Carriers):
             if not self._waiting:
                 for dial in self._dials:
                     dial.cancel()
+                for session in [session for session in self._open if not session.count]:
+                    self.idle(session)
 
     def close(self) -> None:
         """Close what is idle; what is busy ends with its exchange."""
@@ -170,10 +172,13 @@ class Sessions(Carriers):
         if isinstance(made, Connection):
             self.plain.add(made)
             self._room = 1
+        elif made.leaving:
+            raise ConnectFailed("the backend ended the connection at once")
         elif made.limit < 1:
             made.close()
             raise ConnectFailed("the backend allows no stream at all")
         else:
             self._open.append(made)
             self._room = made.limit
-            self.idle(made)
+            if not self._waiting:
+                self.idle(made)

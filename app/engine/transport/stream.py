@@ -87,7 +87,7 @@ class Stream(Carrier):
         self.done = False
         self.uploading = end is None
         self._head_only = head_only
-        self._until = until
+        self._until = self._quiet = until
         self.deadline = min(until, deadline)
         self.pending = body
         self.end = end
@@ -102,11 +102,8 @@ class Stream(Carrier):
         self.end = end
         self.session.pump(self)
         if self.sent < len(self.pending):
-            deadline = now + self.write_timeout
-            self.deadline = deadline if deadline < self._until else self._until
             self._drained = self.loop.create_future()
-            await self._drained
-            self.deadline = self._until
+            await self._drain(self._drained, now)
 
     def drained(self) -> None:
         """All that was pending has gone, or nobody wants it."""

@@ -547,6 +547,29 @@ async def test_a_backend_that_stops_reading(line: Lines) -> None:
         assert isinstance(await error_of(here, upload(here, b"too much", b"x")), ResponseIdle)
 
 
+async def test_a_backend_that_neither_reads_nor_answers(line: Lines) -> None:
+    """Whoever waits for its next word does so as long as ever, whatever the request waits for meanwhile."""
+    gate = Gate()
+
+    async def play(peer: Peer) -> None:
+        n = (await peer.request()).stream
+        await peer.send(peer.head(n), data(n, b"x", end=False))
+        await gate.passed()
+        await peer.send(window(n, 100))
+        await listen(peer)
+
+    with H2Backend(play, initial_window_size=5) as backend:
+        here = line(backend, timeouts={"idle": "300ms", "write": "1h"})
+        one = await response(here, upload(here, b"ten octets", b"y", gate=asyncio.Event()))
+        assert await one.connection.more(monotonic()) == b"x"
+        waiting = asyncio.create_task(one.connection.more(monotonic()))
+        gate.open()
+
+        with pytest.raises(ResponseIdle):
+            await waiting
+        one.release()
+
+
 async def test_an_idle_connection_says_goodbye(line: Lines) -> None:
     with H2Backend() as backend:
         here = line(backend, timeouts={"keep_alive": "100ms"})
@@ -599,6 +622,29 @@ async def test_goaway_before_a_stream_was_looked_at(line: Lines) -> None:
         assert await first == (200, b"first")
         await eventually(lambda: backend.connections[0].closed)
         assert len(backend.connections) == 2
+
+
+async def test_goaway_in_the_beginning(line: Lines) -> None:
+    """Such a backend is not asked over and over again."""
+
+    async def play(peer: Peer) -> None:
+        await peer.send(goaway(0))
+        await listen(peer)
+
+    with H2Backend(play) as backend:
+        error = await error_of(line(backend))
+
+        assert error.sent is False
+        assert len(backend.connections) <= 2  # the word may come behind the SETTINGS, when a request is on its way
+
+
+async def test_connections_that_are_not_kept(line: Lines) -> None:
+    """Each carries what it was opened for."""
+    with H2Backend() as backend:
+        here = line(backend, timeouts={"keep_alive": "0s"})
+
+        assert [await get(here, f"/{i}") for i in range(3)] == [(200, b"/%d" % i) for i in range(3)]
+        assert len(backend.connections) == 3
 
 
 async def test_a_stream_that_is_refused(line: Lines) -> None:
