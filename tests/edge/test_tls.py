@@ -121,7 +121,7 @@ def test_what_cannot_be_used_keeps_the_old_one(
     names = serving(files)
     (known,) = names.renewals
     old, key = serial(names), files.key.read_bytes()
-    files.renew(expired=damage == "expired")
+    files.renew(until=datetime(2020, 1, 1, tzinfo=UTC) if damage == "expired" else None)
     whole, new_key = files.cert.read_bytes(), files.key.read_bytes()
     if damage == "gone":
         files.cert.unlink()
