@@ -45,9 +45,9 @@ class Carrier(ABC):
     """
 
     __slots__ = (
-        "_chunks", "_go_on", "_interim", "_quiet", "_received", "_size", "_trailed", "_until", "_waiter", "dated",
-        "deadline", "done", "error", "fields", "fresh", "head_done", "hints", "idle_timeout", "listener", "loop", "reusable",
-        "sized", "status", "trailers", "uploading", "write_timeout",
+        "_chunks", "_go_on", "_interim", "_quiet", "_received", "_size", "_trailed", "_until", "_waiter",
+        "dated", "deadline", "done", "error", "fields", "fresh", "head_done", "hints", "idle_timeout",
+        "listener", "loop", "reusable", "sized", "status", "trailers", "uploading", "write_timeout",
     )  # fmt: skip
 
     status: int
