@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from app.domain.bucket import network
 from app.domain.client import TrustedProxies
+from app.domain.seldom import Seldom
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,8 +32,6 @@ IPV6_PREFIX = 64
 """One customer has a network of that length, and with it as many addresses as it likes."""
 PAUSE = 1e-5
 """Seconds, for each connection, from a look that found none to the next: a look takes a fiftieth of that."""
-QUIET = 10.0
-"""Seconds between two lines of the log."""
 
 REASONS = ("full", "client")
 
@@ -62,7 +61,7 @@ class Crowd:
         self.displaced = 0
         self._of: dict[str, int] = {}
         self._look_again = 0.0
-        self._say_again = 0.0
+        self._seldom = Seldom()
 
     def admit(self, connection: Connection, present: Iterable[Connection]) -> bool:
         """Count *connection* in, which has to `leave`, or say that it has to be closed; *present* are the others."""
@@ -123,6 +122,5 @@ class Crowd:
         return False
 
     def _say(self, now: float, words: str, *said: object) -> None:
-        if now >= self._say_again:
-            self._say_again = now + QUIET
+        if self._seldom.now(now):
             log.warning(words, *said)

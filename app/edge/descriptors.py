@@ -10,10 +10,10 @@ import resource
 import socket
 from typing import Any
 
+from app.domain.seldom import Seldom
+
 RESERVE = 64
 """Descriptors for what is neither a client nor a backend: files, listeners, shared state, name servers."""
-QUIET = 10.0
-"""Seconds between two lines of the log."""
 USED_UP = frozenset((errno.EMFILE, errno.ENFILE))
 
 log = logging.getLogger("l7lb.edge")
@@ -44,7 +44,7 @@ class Shortage:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._kept = _any_descriptor()
-        self._say_again = 0.0
+        self._seldom = Seldom()
 
     def __call__(self, loop: asyncio.AbstractEventLoop, said: dict[str, Any]) -> None:
         """The loop's exception handler."""
@@ -57,9 +57,7 @@ class Shortage:
             loop.default_exception_handler(said)
 
     def _clear(self, listener: int) -> None:
-        now = self._loop.time()
-        if now >= self._say_again:
-            self._say_again = now + QUIET
+        if self._seldom.now(self._loop.time()):
             log.error("there is no file descriptor left: connections are closed as they come")
         if self._kept < 0:
             self._kept = _any_descriptor()

@@ -23,13 +23,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from typing import TypeVar
 
 import lmdb
 from pydantic import Field, field_validator
 
 from app.domain.cache.stored import Stored, Unreadable, decoded
+from app.domain.seldom import Seldom
 from app.engine.caches.disk_index import Index, Record, ticks
 from app.engine.caches.disk_response import DiskKept, DiskWriter, weighed
 from app.engine.caches.object_file import Damaged, Growing, Whole, abandoned
@@ -88,6 +89,7 @@ class DiskStore:
         self._threads = ThreadPoolExecutor(THREADS, "cache")
         self._used: dict[bytes, Record] = {}
         self._closing = False
+        self._seldom = Seldom()
         self._hot: OrderedDict[bytes, bytes] = OrderedDict()
         self._room = options.memory
         self._count()
@@ -97,7 +99,7 @@ class DiskStore:
         try:
             found = self._index.find(key)
         except lmdb.Error as error:
-            _log.warning("cache: %s: %s", self._directory, error)
+            self._say(error)
             return ()
         now = ticks()
         for record in found:
@@ -191,8 +193,12 @@ class DiskStore:
         except lmdb.MapFullError:
             return otherwise
         except (OSError, lmdb.Error) as error:
-            _log.warning("cache: %s: %s", self._directory, error)
+            self._say(error)
             return otherwise
+
+    def _say(self, error: Exception) -> None:
+        if self._seldom.now(monotonic()):  # a disk that is full is so at each response
+            _log.warning("cache: %s: %s", self._directory, error)
 
     def later(self, work: Callable[[], None]) -> None:
         """Do *work* in a thread; nobody waits."""
