@@ -15,6 +15,8 @@ from app.domain.membership import Change
 from app.domain.tally import Tally, rules_of
 from app.edge.crowd import Crowd
 from app.edge.link import Link
+from app.engine.acme.keeper import Keeper
+from app.engine.acme.storage import prepare
 from app.engine.caches.purges import Purges
 from app.engine.calls import Calls
 from app.engine.client import Client
@@ -69,6 +71,7 @@ def create_app(settings: Settings) -> Planes:
         SettingsError: something that is asked for cannot be made.
     """
     table = plan(settings)  # before anything is opened
+    prepare(settings)  # before a listener looks for its certificates
     rng = Random()
 
     # The backends, and the way to them
@@ -110,6 +113,8 @@ def create_app(settings: Settings) -> Planes:
     topology.listen(follow)
 
     # What is written down
+    acme = settings.tls.acme
+    keeper = Keeper(acme, settings.tls.reload_interval) if acme.domains else None
     renewals: list[Renewal[Any]] = []  # those of the listeners are known when the lifespan has begun
     line = LINES.get(settings.log.format)
     access_log = AccessLog(line) if line is not None else None
@@ -122,6 +127,7 @@ def create_app(settings: Settings) -> Planes:
         dropped=lambda: access_log.dropped if access_log is not None else 0,
         state=state,
         lag=lag,
+        orders=keeper.sample if keeper is not None else list,
         renewals=lambda: [*renewals, *trust.renewals(topology.pools.values())],
         held=held,
     )
@@ -207,6 +213,7 @@ def create_app(settings: Settings) -> Planes:
         tallies=tallies,
         hints=Hints(topology, boards, crew),
         renewals=renewals,
+        keeper=keeper,
     )
     planes = Planes(
         data=observe,

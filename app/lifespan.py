@@ -17,6 +17,7 @@ from typing import Any
 
 from app.edge.adopt import adopt
 from app.edge.link import STATE_KEY, Link
+from app.engine.acme.keeper import Keeper
 from app.engine.caches.purges import Purges
 from app.engine.calls import Calls
 from app.engine.client import Client
@@ -83,6 +84,7 @@ class Running:
     tallies: Tallies
     hints: Hints
     renewals: list[Renewal[Any]]
+    keeper: Keeper | None
 
 
 @asynccontextmanager
@@ -140,6 +142,8 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
             running.jobs.start("certificates", partial(adopted.names.watch, interval))
     if interval:
         running.jobs.start("trust", partial(trust.watch, running.topology, interval))
+    if running.keeper is not None:
+        running.jobs.start("acme", running.keeper.run)
     _settle()
     if multiprocessing.parent_process() is not None:
         await _ready(running.topology)

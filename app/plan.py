@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from app.engine.caches import CACHES
 from app.engine.discovery import SOURCES
 from app.engine.transport import trust
 from app.groups.group import problems
+from app.renewal import authorities
 from settings.explain import meaning
 from settings.models import Choice
 from settings.problems import Problem, SettingsError, Wrong
@@ -72,6 +74,11 @@ def _problems(settings: Settings) -> Iterator[Problem]:
         yield from _usable(settings, ("tls", "certificates"), _CERTIFICATE, _load, files)
     if settings.tls.client.ca is not None:
         yield from _usable(settings, ("tls", "client", "ca"), _AUTHORITIES, _guard, settings.tls.client)
+    acme = settings.tls.acme
+    if acme.domains and any(find_spec(module) is None for module in ("acme", "josepy")):
+        yield _problem(settings, ("tls", "acme", "domains"), "acme is not installed", "pip install l7lb[acme]")
+    if acme.ca is not None:
+        yield from _usable(settings, ("tls", "acme", "ca"), _AUTHORITIES, authorities, acme.ca)
 
 
 def _load(files: CertificateSettings) -> None:

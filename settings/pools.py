@@ -156,7 +156,7 @@ class BackendTlsSettings(Frozen):
     server_name: str = ""
     """Name to ask for and to verify; the host of the URL when not given."""
     cert: File = None
-    """PEM file of the certificate that we show to backends that ask for one; read at the start."""
+    """PEM file of the certificate that we show to backends that ask for one."""
     key: File = None
     """PEM file of its key; in the certificate's file when not given."""
     alpn: Annotated[Listed[Literal["http/1.1", "h2"]], Field(min_length=1)] = ("http/1.1",)

@@ -305,9 +305,12 @@ class Answered(Exception):
         status: of the response.
 
         fields: of the response, but for what every response gets.
+
+        body: of the response.
     """
 
-    def __init__(self, status: int, fields: Sequence[tuple[bytes, bytes]]) -> None:
+    def __init__(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes = b"") -> None:
         super().__init__(status)
         self.status = status
         self.fields = fields
+        self.body = body

@@ -153,7 +153,7 @@ def _tls(config: Config, tls: TlsSettings) -> ServerNames | None:
         restrict(config.ssl)
         return None
     first = certificate(made, config.ssl_certfile, config.ssl_keyfile, config.ssl_keyfile_password)
-    others = [certificate(made, files.cert, files.key) for files in tls.certificates]
+    others = [certificate(made, each.cert, each.key) for each in tls.served if each.cert != config.ssl_certfile]
     names = ServerNames([first, *others], guard, strict=tls.sni == "strict")
     config.ssl = names.front
     return names

@@ -134,5 +134,4 @@ class ServerNames:
         loaded = [each.value for each in self._certificates]
         self._by_name = {name: each.context for each in reversed(loaded) for name in each.names}
         self.front.now = loaded[0].context
-        if self._strict or len(loaded) > 1:
-            self.front.now.sni_callback = self._choose
+        self.front.now.sni_callback = self._choose

@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from app.domain.errors import BadRequest, NotSupported
-from app.domain.headers import DIGITS, OF_THE_CONNECTION, connection_listed
+from app.domain.headers import DIGITS, LARGEST, OF_THE_CONNECTION, connection_listed
 from app.domain.hosts import check_host
 
 Headers = list[tuple[bytes, bytes]]
@@ -67,6 +67,8 @@ def framing_of(headers: Headers, http11: bool) -> Framing:
                 if len(value) > DIGITS:
                     raise BadRequest("Content-Length has too many digits")
                 length = int(value)
+                if length > LARGEST:
+                    raise BadRequest("Content-Length is too large")
             elif name == b"transfer-encoding":
                 codings = value if codings is None else codings + b"," + value
             elif name == b"expect":

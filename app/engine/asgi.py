@@ -74,6 +74,8 @@ class Switchable(ClientConnection, Protocol):
 class PlainConnection:
     """The same over nothing but ASGI, under another server: a task waits for `http.disconnect`."""
 
+    __slots__ = ("_receive", "_task", "target")
+
     ready = False
     concurrent = False
     upgrade: tuple[bytes, ...] = ()

@@ -115,6 +115,14 @@ class Outbound:
             lines += b"%b: %b\r\n" % (self.deadline, told(self.deadline, self.until - attempt.started))
         return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (self.method.encode(), self.target, host, lines)
 
+    def let_go(self) -> None:
+        """It is not sent again: what follows may last for hours, and need not hold what it began with."""
+        for request in self.requests:
+            request.head = request.head.partition(b"\r\n")[0]
+        self.requests = ()
+        self.lines = b""
+        self.headers = []
+
     def client_gone(self) -> None:
         """The client has gone: whatever is done for it is in vain."""
         self.fail(ClientGone("the client went away before the response was complete"))

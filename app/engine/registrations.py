@@ -6,6 +6,7 @@
 
 A write is in force here when it returns, elsewhere within LOOK on a machine, and CLUSTER_LOOK over many. What holds
 here is always what was read: a board may be slow to say that it has written, and others may have written since.
+It is longer than most, for what is known, heard and gone is one state, which has to be seen in one piece.
 """
 
 from __future__ import annotations

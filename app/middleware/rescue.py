@@ -29,7 +29,7 @@ class Rescue:
         try:
             await self.app(scope, receive, send)
         except Answered as answered:
-            await respond(scope, send, answered.status, answered.fields, b"")
+            await respond(scope, send, answered.status, answered.fields, answered.body)
         except ProxyError as error:
             await self._answer(error, scope, receive, send)
         except Exception as fault:

@@ -354,6 +354,7 @@ def test_backends_that_ask_for_a_certificate(tmp_path: Path) -> None:
         ("TLS__CERTIFICATES", "/nowhere.pem"),
         ("TLS__CERTIFICATES", "a.pem|password=b"),
         ("TLS__CLIENT__CA", "/nowhere.pem"),
+        ("TLS__ACME__CA", "/nowhere.pem"),
         ("POOLS__A__TLS__CERT", "/nowhere.pem"),
         ("POOLS__A__TLS__KEY", "/nowhere.pem"),
     ],

@@ -213,7 +213,7 @@ async def test_names_are_looked_up_off_the_loop_for_each_probe(monkeypatch: pyte
 
 async def test_what_nobody_thought_of_is_a_failure_too() -> None:
     """The resolver refuses the name with a UnicodeError, before it asks."""
-    assert (await ask(80, health(), host="a" * 70 + ".test")).startswith("UnicodeError: ")
+    assert "label empty or too long" in await ask(80, health(), host="a" * 70 + ".test")
 
 
 # TCP and TLS...

@@ -148,6 +148,7 @@ LISTS = {
     "LB_POOLS__P__PROXY_HEADER__TELL": "authority,tls",
     "LB_POOLS__P__STICKY__KEYS": f"{'a' * 16},{'b' * 16}",
     "LB_TLS__CERTIFICATES": "a.pem|key=a.key,b.pem",
+    "LB_TLS__ACME__DOMAINS": "a.test,b.test",
     "LB_RATE_LIMIT__KEY": "client,group",
     "LB_LIMITS__L__KEY": "client,header:x-user",
 }
@@ -170,7 +171,8 @@ def test_every_list_takes_csv_from_the_environment() -> None:
 
     pools = {f"LB_POOLS__{name}__BACKENDS": "http://h" for name in "QR"}
     beside = {"LB_GROUPS__G__SPLIT__POOLS": "p=1", "LB_GROUPS__G__JWT__KEYS_URL": "http://h/",
-              "LB_GROUPS__G__FORWARD_AUTH__POOL": "p", "LB_POOLS__P__PROXY_HEADER__VERSION": "2"}  # fmt: skip
+              "LB_GROUPS__G__FORWARD_AUTH__POOL": "p", "LB_POOLS__P__PROXY_HEADER__VERSION": "2",
+              "LB_TLS__ACME__STORAGE": "/x", "LB_TLS__ACME__AGREE": "true"}  # fmt: skip
     settings = load({**LISTS, **pools, **beside})
 
     assert known == set(LISTS)

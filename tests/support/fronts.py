@@ -76,6 +76,9 @@ def _ports(pid: int) -> Iterator[int]:
             yield int(columns[1].rpartition(":")[2], 16)
 
 
+GOAWAY = 7
+
+
 class Answer(NamedTuple):
     """One response over HTTP/2; `ended` is "" for a proper end, else what ended it."""
 
@@ -108,6 +111,7 @@ class H2Client:
         self.answers: dict[int, Answer] = {}
         self.dead = ""
         self.poured = 0
+        self._partial = b""
 
     def __enter__(self) -> Self:
         return self
@@ -176,7 +180,7 @@ class H2Client:
         if not data:
             self.dead = "eof"
             return
-        for event in self.h2.receive_data(data):
+        for event in self.h2.receive_data(self._lasting(data)):
             stream = getattr(event, "stream_id", 0)
             one = self.answers.get(stream or 0)
             match event:
@@ -201,6 +205,16 @@ class H2Client:
                 case h2.events.StreamEnded():
                     self.answers[stream] = one._replace(ended="")
         self.flush()
+
+    def _lasting(self, data: bytes) -> bytes:
+        """The whole frames up to here, but a GOAWAY for no error: what had begun goes on, and h2 would not have it."""
+        data, kept = self._partial + data, b""
+        while len(data) >= 9 and len(data) >= (end := 9 + int.from_bytes(data[:3], "big")):
+            frame, data = data[:end], data[end:]
+            if frame[3] != GOAWAY or int.from_bytes(frame[13:17], "big"):
+                kept += frame
+        self._partial = data
+        return kept
 
 
 def run(*command: str, within: float = 20.0, **variables: str) -> str:

@@ -20,6 +20,7 @@ from app.engine.telemetry.readings import (
     Crowd,
     Held,
     Lag,
+    of_acme,
     of_backends,
     of_bytes,
     of_caches,
@@ -68,6 +69,8 @@ class Instruments:
 
         renewals: certificates and authorities that are read again when they have changed.
 
+        orders: by domain and outcome, how many certificates were ordered.
+
         held: the bytes that wait; None where nobody looks.
 
         clock: monotonic seconds.
@@ -85,6 +88,7 @@ class Instruments:
         state: object = None,
         lag: Lag | None = None,
         renewals: Callable[[], Iterable[Renewal[Any]]] = tuple,
+        orders: Callable[[], Samples] = list,
         held: Held | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -146,6 +150,7 @@ class Instruments:
             *of_state(state),
             *of_loop(lag),
             *of_files(renewals),
+            *of_acme(orders),
             *of_bytes(held),
             Reading(
                 "l7lb_log_dropped_total", "Lines of the log never written.", (), lambda: [((), dropped())], "counter"

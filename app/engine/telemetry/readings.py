@@ -311,3 +311,16 @@ def of_files(renewals: Callable[[], Iterable[Renewal[Any]]]) -> tuple[Reading, .
             "counter",
         ),
     )
+
+
+def of_acme(orders: Callable[[], Samples]) -> tuple[Reading, ...]:
+    """The readings of certificates that are ordered."""
+    return (
+        Reading(
+            "l7lb_acme_orders_total",
+            "Orders of certificates: issued, or failed.",
+            ("domain", "outcome"),
+            orders,
+            "counter",
+        ),
+    )

@@ -114,6 +114,9 @@ class Connection(Carrier):
         Returns what has come of the other protocol already, and whether the backend takes more now.
         """
         self.transport.set_protocol(heir)
+        self._parser = _NOBODYS  # an upgraded connection may stay for long: what it began with need not
+        self._headers = []
+        self.fields = []
         self._need()
         return self.take(), self._writable
 
