@@ -29,6 +29,11 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110 section 7.6.1 and what older proxies left behind."""
 
+DIGITS = 19
+"""Of a Content-Length, at most: those of a signed 64 bit number. More zeros in front are not read everywhere."""
+LARGEST = (1 << 63) - 1
+"""The largest signed 64 bit number. To who reads into one, a larger Content-Length is negative."""
+
 CLIENT_CERTIFICATE = frozenset(
     {b"client-cert", b"client-cert-chain", b"x-client-cert-subject", b"x-client-cert-names", b"x-client-cert-sha256"}
 )

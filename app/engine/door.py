@@ -37,15 +37,16 @@ class Door(PlainConnection):
         scope: of that request.
     """
 
+    __slots__ = ("_denies", "_key", "_send", "_subprotocols", "keep_alive", "scope")
+
     ready = True
     concurrent = True
-    keep_alive = False
     upgrade = (b"websocket",)
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         super().__init__(scope, receive)
         self._send = send
-        self._open = False
+        self.keep_alive = False
         extensions = scope.get("extensions") or {}
         self._denies = "websocket.http.response" in extensions
         self._key = generate_key()

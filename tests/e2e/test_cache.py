@@ -595,6 +595,8 @@ def test_stale_while_revalidate_serves_and_fetches_once(balancer: Balancer, back
     gate = Gate()
     backend.play(answers(reply(b"old", "Cache-Control: max-age=0", 'ETag: "v"')))
     where = path("/stale")
+    counted = 'l7lb_cache_refreshes_total{group="stale",result="replaced"}'
+    before = metric(balancer, counted)
     balancer.get(where)
     backend.play(forever(read_all, pause(gate), send(reply(b"new", FRESH))))
 
@@ -603,6 +605,7 @@ def test_stale_while_revalidate_serves_and_fetches_once(balancer: Balancer, back
 
     assert found == [b"old", b"old", b"old"]
     until(lambda: balancer.get(where).body == b"new", "what was fetched beside")
+    until(lambda: metric(balancer, counted) == before + 1, "it is counted")
     assert [asked.get("if-none-match") for asked in backend.requests] == ['"v"']
 
 
