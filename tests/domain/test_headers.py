@@ -100,6 +100,18 @@ def test_framing_that_can_be_read_in_two_ways_is_refused(headers: list[tuple[byt
         response_head(headers)
 
 
+def test_white_space_behind_a_length_is_no_part_of_it() -> None:
+    """RFC 9110 section 5.5."""
+    assert response_head([(b"content-length", b"5 \t")])[0] == [(b"content-length", b"5")]
+
+
+@pytest.mark.parametrize("coding", [b"chunked\t", b"\tchunked"])
+def test_a_coding_that_the_parser_does_not_know_is_refused(coding: bytes) -> None:
+    """Else the client would get the chunks with their sizes for the body."""
+    with pytest.raises(ResponseInvalid):
+        response_head([(b"transfer-encoding", coding)])
+
+
 def test_connection_tokens_of_its_own_are_no_field_names() -> None:
     """close and keep-alive speak of the connection itself."""
     assert connection_listed(b"Close, keep-alive,, X-A ,x-b") == {b"x-a", b"x-b"}
