@@ -58,8 +58,8 @@ class Pool:
 
     __slots__ = (
         "_again", "_charge", "_choose", "_due", "_ejections", "_guarded", "_learn", "_left", "_slow_start", "_strategy",
-        "affinity", "available", "backends", "heir", "in_flight", "limit", "load_header", "name", "panic", "panics", "settings",
-        "tell", "timeouts",
+        "affinity", "available", "backends", "heir", "in_flight", "limit", "load_header", "name", "panic", "panics",
+        "settings", "tell", "timeouts",
     )  # fmt: skip
 
     def __init__(
