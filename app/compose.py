@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from random import Random
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.admin.cache import CachePurges
 from app.admin.control import Control
@@ -15,6 +15,8 @@ from app.domain.membership import Change
 from app.domain.tally import Tally, rules_of
 from app.edge.crowd import Crowd
 from app.edge.link import Link
+from app.engine.acme.keeper import Keeper
+from app.engine.acme.storage import prepare
 from app.engine.caches.purges import Purges
 from app.engine.calls import Calls
 from app.engine.client import Client
@@ -25,6 +27,7 @@ from app.engine.duty import Duty
 from app.engine.hints import Hints
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
+from app.engine.passage import raising
 from app.engine.prober import Prober
 from app.engine.registrations import CLUSTER_LOOK, LOOK, Registrations
 from app.engine.reload import Reload
@@ -36,6 +39,7 @@ from app.engine.telemetry.journal import Journal
 from app.engine.telemetry.lines import LINES
 from app.engine.telemetry.tallies import Tallies
 from app.engine.topology import Topology
+from app.engine.transport import trust
 from app.engine.transport.transport import UpstreamTransport
 from app.engine.tunnels import Tunnels
 from app.groups.authorities import Authorities
@@ -49,6 +53,7 @@ from app.middleware.overload import Lag
 from app.middleware.rescue import Rescue
 from app.plan import plan
 from app.planes import Planes
+from app.renewal import Renewal
 from app.snapshot import Ground, build
 
 if TYPE_CHECKING:
@@ -66,6 +71,7 @@ def create_app(settings: Settings) -> Planes:
         SettingsError: something that is asked for cannot be made.
     """
     table = plan(settings)  # before anything is opened
+    prepare(settings)  # before a listener looks for its certificates
     rng = Random()
 
     # The backends, and the way to them
@@ -107,6 +113,9 @@ def create_app(settings: Settings) -> Planes:
     topology.listen(follow)
 
     # What is written down
+    acme = settings.tls.acme
+    keeper = Keeper(acme, settings.tls.reload_interval) if acme.domains else None
+    renewals: list[Renewal[Any]] = []  # those of the listeners are known when the lifespan has begun
     line = LINES.get(settings.log.format)
     access_log = AccessLog(line) if line is not None else None
     instruments = Instruments(
@@ -118,6 +127,8 @@ def create_app(settings: Settings) -> Planes:
         dropped=lambda: access_log.dropped if access_log is not None else 0,
         state=state,
         lag=lag,
+        orders=keeper.sample if keeper is not None else list,
+        renewals=lambda: [*renewals, *trust.renewals(topology.pools.values())],
         held=held,
     )
     observers = [instruments.observe, *((access_log.observe,) if access_log is not None else ())]
@@ -201,13 +212,17 @@ def create_app(settings: Settings) -> Planes:
         crew=crew,
         tallies=tallies,
         hints=Hints(topology, boards, crew),
+        renewals=renewals,
+        keeper=keeper,
     )
     planes = Planes(
         data=observe,
         prefix=settings.admin.prefix,
-        routes=admin_routes(control, Reloads(reload, calls), registrations, CachePurges(stores.caches, purges)),
+        routes=admin_routes(control, Reloads(reload, calls), registrations, CachePurges(stores.keys, purges)),
         lifespan=partial(lifespan, running=running),
         direct=direct,
+        limits=lambda: link.settings,
+        refusing=lambda error: Observe(Rescue(raising(error), rng=rng), journal=journal),
     )
 
     put()

@@ -23,6 +23,7 @@ from app.engine.relay import Relay
 from app.engine.state import Roomy
 from app.engine.switch import Switch
 from app.groups.group import build_group
+from app.middleware.challenges import Challenges
 from app.middleware.client_address import ClientAddress
 from app.middleware.hsts import Hsts
 from app.middleware.overload import Overload, Sign
@@ -95,6 +96,8 @@ class Snapshot:
             app = ClientAddress(app, trusted=self.trusted)  # before anything that keys on the client
         for sign in signs:
             app = Overload(app, sign=sign)  # before all that costs something
+        if settings.tls.acme.domains:
+            app = Challenges(app, settings.tls.acme.challenges)  # before all: an authority asks once, by any listener
         return app
 
 

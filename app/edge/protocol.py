@@ -30,6 +30,7 @@ import httptools
 
 from app.domain.errors import BadRequest, HeadTimeout, HeadTooLarge, MethodNotAllowed, NotSupported, ProxyError
 from app.domain.exchange import Exchange
+from app.domain.headers import without_listed
 from app.edge.connection import Connection
 from app.edge.cycle import HIGH_WATER, App, Cycle
 from app.edge.head import PLAIN, Headers, framing_of, offered, split_target, with_host
@@ -229,6 +230,8 @@ class EdgeProtocol(Connection):
             if method in (b"CONNECT", b"TRACE"):
                 raise MethodNotAllowed("CONNECT and TRACE are not served")
             framing = framing_of(headers, http11)
+            if framing.lists:
+                headers = without_listed(headers)
             if self.identity is not None:
                 headers = self.identity(headers)
             if url[:1] == b"/" and b"#" not in url:
@@ -306,12 +309,15 @@ class EdgeProtocol(Connection):
         """Be busy with *passage*."""
         self._cycle = passage
 
-    def answer(self, passage: Passed, status: int, fields: Headers, body: bytes) -> None:
-        """Write a whole response. *fields* come from a parser or from us, so that none has a line end in it."""
+    def answer(self, passage: Passed, status: int, lines: bytes, fields: Headers, body: bytes) -> None:
+        """Write a whole response: its head is *lines*, which are made already, and *fields*.
+
+        Both come from a parser or from us, so that there is no line end in a field.
+        """
         if defaults := self.server_state.default_headers:
             fields = [*defaults, *fields]
         # not "% field": a pair that is written out is quicker, compiled
-        lines = b"".join([b"%b: %b\r\n" % (name, value) for name, value in fields])
+        lines += b"".join([b"%b: %b\r\n" % (name, value) for name, value in fields])
         if self.link.draining:
             passage.keep_alive = False
         close = b"" if passage.keep_alive else CLOSE_LINE

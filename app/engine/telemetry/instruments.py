@@ -6,6 +6,7 @@ import platform
 from collections import Counter as Number
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
+from typing import Any
 
 from app import __version__, compiled
 from app.domain.attempt import Attempt
@@ -19,14 +20,17 @@ from app.engine.telemetry.readings import (
     Crowd,
     Held,
     Lag,
+    of_acme,
     of_backends,
     of_bytes,
     of_caches,
     of_crowd,
+    of_files,
     of_loop,
     of_pools,
     of_state,
 )
+from app.renewal import Renewal
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"})
 """The methods of RFC 9110 and 5789; any other is `other`, for a client may invent as many as it likes."""
@@ -63,6 +67,10 @@ class Instruments:
 
         lag: of the event loop; None where nobody looks.
 
+        renewals: certificates and authorities that are read again when they have changed.
+
+        orders: by domain and outcome, how many certificates were ordered.
+
         held: the bytes that wait; None where nobody looks.
 
         clock: monotonic seconds.
@@ -79,6 +87,8 @@ class Instruments:
         caches: Caches | None = None,
         state: object = None,
         lag: Lag | None = None,
+        renewals: Callable[[], Iterable[Renewal[Any]]] = tuple,
+        orders: Callable[[], Samples] = list,
         held: Held | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -139,6 +149,8 @@ class Instruments:
             *of_caches(caches),
             *of_state(state),
             *of_loop(lag),
+            *of_files(renewals),
+            *of_acme(orders),
             *of_bytes(held),
             Reading(
                 "l7lb_log_dropped_total", "Lines of the log never written.", (), lambda: [((), dropped())], "counter"

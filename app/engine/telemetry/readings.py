@@ -11,7 +11,8 @@ worker lets so many through.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol, get_args
+from math import inf
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from app.domain.breaker import CLOSED, HALF_OPEN, OPEN, REASONS
 from app.domain.health import State
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from app.domain.metrics import Samples
     from app.engine.caches import Usage
     from app.engine.dispatch import Dispatcher
+    from app.renewal import Renewal
 
 RETRIES = ("retried", *(why for why in get_args(Why) if why != "failure"), "hedged")
 """What followed an attempt that failed: another, or why there was none. `failure` is left out, which was not the
@@ -62,6 +64,9 @@ class Caches(Protocol):
 
     def requests(self) -> Samples:
         """By group and result, how many requests."""
+
+    def refreshes(self) -> Samples:
+        """By group and result, how many validations beside requests."""
 
     def usages(self) -> Iterable[tuple[str, Usage]]:
         """What is in each store, by its name."""
@@ -167,6 +172,13 @@ def of_caches(caches: Caches | None) -> tuple[Reading, ...]:
             lambda: [] if caches is None else caches.requests(),
             "counter",
         ),
+        Reading(
+            "l7lb_cache_refreshes_total",
+            "Stale responses validated while they were served: validated, replaced, failed.",
+            ("group", "result"),
+            lambda: [] if caches is None else caches.refreshes(),
+            "counter",
+        ),
         Reading("l7lb_cache_bytes", "Bytes in a store.", _STORE, each(lambda usage: usage.size)),
         Reading("l7lb_cache_responses", "Responses in a store.", _STORE, each(lambda usage: usage.responses)),
         Reading(
@@ -174,6 +186,13 @@ def of_caches(caches: Caches | None) -> tuple[Reading, ...]:
             "Responses that had to go for others.",
             _STORE,
             each(lambda usage: usage.evicted),
+            "counter",
+        ),
+        Reading(
+            "l7lb_cache_purged_total",
+            "Responses that purges have forgotten, or made stale.",
+            _STORE,
+            each(lambda usage: usage.purged),
             "counter",
         ),
     )
@@ -257,4 +276,51 @@ def of_state(state: object) -> tuple[Reading, ...]:
         Reading("l7lb_state_away", "Whether it cannot be reached.", (), its("away"), across="max"),
         Reading("l7lb_state_outages_total", "How often it went away.", (), its("outages"), "counter"),
         Reading("l7lb_state_alone_total", "Rate limits that were decided without it.", (), its("alone"), "counter"),
+    )
+
+
+def of_files(renewals: Callable[[], Iterable[Renewal[Any]]]) -> tuple[Reading, ...]:
+    """The readings of certificates and authorities, by the file that has their name."""
+
+    def ends() -> Samples:
+        soonest: dict[str, float] = {}
+        for each in renewals():
+            soonest[each.name] = min(each.ends, soonest.get(each.name, inf))
+        return [((name,), at) for name, at in soonest.items() if at < inf]
+
+    def loads() -> Samples:
+        counts: dict[tuple[str, ...], int] = {}
+        for each in renewals():
+            for outcome, count in (("loaded", each.loaded), ("refused", each.refused)):
+                counts[each.name, outcome] = counts.get((each.name, outcome), 0) + count
+        return list(counts.items())
+
+    return (
+        Reading(
+            "l7lb_tls_expiry_timestamp_seconds",
+            "When what is in force of a file of certificates, or of authorities, expires.",
+            ("file",),
+            ends,
+            across="min",
+        ),
+        Reading(
+            "l7lb_tls_reloads_total",
+            "Changes of such a file: loaded, or refused, and what was in force stayed.",
+            ("file", "outcome"),
+            loads,
+            "counter",
+        ),
+    )
+
+
+def of_acme(orders: Callable[[], Samples]) -> tuple[Reading, ...]:
+    """The readings of certificates that are ordered."""
+    return (
+        Reading(
+            "l7lb_acme_orders_total",
+            "Orders of certificates: issued, or failed.",
+            ("domain", "outcome"),
+            orders,
+            "counter",
+        ),
     )
