@@ -34,6 +34,8 @@ class Pool:
     Args:
         rng: for the jitter of ejections; seeded by the name where none is given.
 
+        heir: the pool that has taken this one's place; None while nobody has.
+
         tell: hears of ejections, their ends, and panic.
 
     Attributes:
@@ -55,10 +57,9 @@ class Pool:
     """
 
     __slots__ = (
-        "_again", "_charge", "_choose", "_due", "_ejections", "_guarded", "_heir", "_learn", "_left", "_slow_start",
-        "_strategy",
-        "affinity", "available", "backends", "in_flight", "limit", "load_header", "name", "panic", "panics", "settings",
-        "tell", "timeouts",
+        "_again", "_charge", "_choose", "_due", "_ejections", "_guarded", "_learn", "_left", "_slow_start", "_strategy",
+        "affinity", "available", "backends", "heir", "in_flight", "limit", "load_header", "name", "panic", "panics",
+        "settings", "tell", "timeouts",
     )  # fmt: skip
 
     def __init__(
@@ -82,7 +83,7 @@ class Pool:
         self.limit = settings.max_in_flight
         self.tell: Tell = tell
         self._ejections = Ejections(settings.breaker, backends, rng or Random(name))
-        self._heir: Pool | None = None
+        self.heir: Pool | None = None
         self._strategy = strategy
         self._choose = strategy.pick  # bound once, not per request
         self._charge = strategy.charge
@@ -229,7 +230,7 @@ class Pool:
         """Hand on to *heir*, which takes this pool's place, what exchanges that began before still bring here."""
         heir.panics += self.panics - (self.panic and heir.panic)  # one that goes on is the same one
         heir.inherit((*self._left, *self.backends))
-        self._heir = heir
+        self.heir = heir
         self._guarded = True
         self._due = inf
 
@@ -246,8 +247,8 @@ class Pool:
 
     def _pick_guarded(self, key: bytes, tried: Sequence[Backend], now: float, stuck: Backend | None) -> Backend:
         """Pick where there is something to heed."""
-        if self._heir is not None:
-            return self._heir.pick(key, tried, now, stuck)
+        if self.heir is not None:
+            return self.heir.pick(key, tried, now, stuck)
         if stuck is not None and (stuck in tried or not stuck.keeps(self.settings.sticky.draining, now)):
             stuck = None
         if stuck is None and not self.available:
@@ -276,8 +277,8 @@ class Pool:
 
     def _judge(self, attempt: Attempt, now: float) -> None:
         """Have the breaker see an answer that is more than one pass among others."""
-        if self._heir is not None:
-            self._heir._judge(attempt, now)  # noqa: SLF001  # a pool like this one
+        if self.heir is not None:
+            self.heir._judge(attempt, now)  # noqa: SLF001  # a pool like this one
         elif not attempt.backend.leaving and (news := self._ejections.judge(attempt, now)):
             self._say(news)
             self.refresh()

@@ -146,7 +146,7 @@ class Dispatcher:
 
             fields: of the response, where it has a status of BUSY.
         """
-        pool = self.pool
+        pool = self.pool if self.pool.heir is None else self._moved()
         attempt.backend.in_flight -= 1
         pool.in_flight -= 1
         attempt.ended = now
@@ -163,14 +163,15 @@ class Dispatcher:
     def settle(self, attempt: Attempt, now: float) -> None:
         """Learn from an attempt that has its response and goes on for long: a tunnel. It is ended by `leave`."""
         attempt.ended = now
-        self.pool.observe(attempt, now)
+        pool = self._moved()
+        pool.observe(attempt, now)
         if self._learns:
-            self._learn(attempt, self.pool.in_flight, now)
+            self._learn(attempt, pool.in_flight, now)
 
     def leave(self, attempt: Attempt) -> None:
         """End an attempt that was settled: all that is left of it is its place."""
         attempt.backend.in_flight -= 1
-        self.pool.in_flight -= 1
+        self._moved().in_flight -= 1
         if self.waiting:
             self._give_turn()
 
@@ -249,7 +250,7 @@ class Dispatcher:
 
     def room(self, tried: Backend | None = None) -> bool:
         """Whether another attempt could begin, and not at *tried*, as far as can be seen."""
-        pool = self.pool
+        pool = self._moved()
         if 0 < pool.limit <= pool.in_flight:
             return False
         return any(backend is not tried and backend.admits(pool.panic) for backend in pool.available)
@@ -260,8 +261,14 @@ class Dispatcher:
         self.retries["hedged" if afforded else "budget"] += 1
         return afforded
 
+    def _moved(self) -> Pool:
+        """The pool that has taken the place of ours by now: an exchange may outlast more reloads than one."""
+        while (heir := self.pool.heir) is not None:
+            self.pool = heir
+        return self.pool
+
     def _begin(self, outbound: Outbound, now: float) -> Attempt:
-        pool = self.pool
+        pool = self.pool if self.pool.heir is None else self._moved()
         if outbound.number:
             tried = [attempt.backend for attempt in outbound.exchange.attempts]
             attempt = Attempt(pool.pick(outbound.key, tried, now, outbound.stuck), now)

@@ -200,6 +200,25 @@ def test_what_goes_on_is_kept(path: Path, start: Callable[..., Backend]) -> None
         assert client.response().body == b"first!"
 
 
+def test_what_outlasts_several_reloads_is_over_when_it_ends(path: Path, start: Callable[..., Backend]) -> None:
+    """It was counted in the pool of the second for ever, which then was full sooner."""
+    gate = Gate()
+    slow = start(read_head, pause(gate), send(reply(b"at last")), hold)
+    with (
+        running(path, toml(slow.url, max_in_flight="9"), **BY_CALL) as (balancer, write),
+        balancer.client() as client,
+    ):
+        client.send(request("/"))
+        until(lambda: slow.requests, "the request")
+        for most in ("8", "7", "6"):
+            write(toml(slow.url, max_in_flight=most))
+            reloaded(balancer)
+        assert seen(balancer)["in_flight"] == 1
+        gate.open()
+        assert client.response().body == b"at last"
+        until(lambda: seen(balancer)["in_flight"] == 0, "nothing to be in flight")
+
+
 def test_policies_come_and_go(path: Path, start: Callable[..., Backend]) -> None:
     """With the settings; and what was found out in a group that stays as it is, stays: keys of an issuer, passwords."""
     backend, issuer = start().answer(b"hello"), Issuer()

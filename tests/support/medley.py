@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from random import Random
 from typing import Literal
 
@@ -24,6 +24,7 @@ SWITCH = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
 )
 ACCEPT = accept_key("A" * 22 + "==").encode()
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Mood = Literal["well", "failing", "hasty"]
 
 
@@ -35,10 +36,10 @@ class Medley:
             without saying so.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self) -> None:
         self.mood: Mood = "well"
         self._writers: set[asyncio.StreamWriter] = set()
-        self.port = port
+        self.port = 0
         self.begin()
 
     @property
@@ -139,7 +140,7 @@ class Clients:
         self.stopped = True
 
     async def _again(self, work: Callable[[], Awaitable[str]]) -> None:
-        name = work.__name__  # type: ignore[attr-defined]
+        name = work.__name__
         while not self.stopped:
             try:
                 async with asyncio.timeout(30):
@@ -220,10 +221,10 @@ class Clients:
             return "ok"
 
     @contextlib.asynccontextmanager
-    async def _connected(self, *, secure: bool = False, limit: int = 64 * KIB):  # type: ignore[no-untyped-def]
-        options = {"ssl": self._tls, "server_hostname": "localhost"} if secure else {}
-        port = self._secure if secure else self._plain
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=limit, **options)
+    async def _connected(self, *, secure: bool = False, limit: int = 64 * KIB) -> AsyncIterator[Streams]:
+        port, tls = (self._secure, self._tls) if secure else (self._plain, None)
+        name = "localhost" if secure else None
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=limit, ssl=tls, server_hostname=name)
         try:
             yield reader, writer
         finally:
