@@ -1,6 +1,6 @@
 # Every target is one line that calls scripts/, where the work is.
 
-.PHONY: help install run test test-long lint check compile test-compiled bench cache-tests compose-test clean lock up
+.PHONY: help install run test test-long lint check mutants compile test-compiled bench cache-tests compose-test clean lock up
 
 help:  ## What there is
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ check: install  ## What must hold before a change goes in: lint, the domain's co
 
 test-long: install  ## What takes longer than one wants to wait each time (CASES=1000000)
 	@scripts/test-long $(ARGS)
+
+mutants: install  ## Small mistakes in app/domain and app/edge, and whether the tests notice (ARGS="app/domain/bucket.py --show")
+	@.venv/bin/python scripts/mutants.py $(ARGS)
 
 compile:  ## .run/compiled: the same with its hot path compiled, for which it takes gcc and Python.h (PYTHON=)
 	@scripts/compile $(ARGS)
