@@ -60,6 +60,13 @@ def test_names_that_cgi_does_not_tell_apart() -> None:
     assert alike([b"a", b"x-a-b"]) == {b"a", b"x-a-b", b"x_a-b", b"x-a_b", b"x_a_b"}
 
 
+def test_several_connection_fields_are_one_list() -> None:
+    """What the first names stays here, too."""
+    fields, _, _, _ = response_head([(b"connection", b"x-a"), (b"connection", b"x-b"), (b"x-a", b"1"), (b"x-b", b"2")])
+
+    assert fields == []
+
+
 def test_connection_cannot_take_the_framing_with_it() -> None:
     """`Connection: content-length` would leave a body without an end."""
     fields, framed, sized, _ = response_head([(b"connection", b"content-length"), (b"content-length", b"3")])
@@ -131,6 +138,7 @@ def test_values_are_joined_as_a_list() -> None:
         ([], False),
         ([(b"te", b"trailers")], True),
         ([(b"te", b"gzip;q=0.5"), (b"te", b" Trailers ")], True),
+        ([(b"te", b"gzip,trailers")], True),
         ([(b"te", b"xtrailers, gzip")], False),
         ([(b"x-te", b"trailers")], False),
     ],
