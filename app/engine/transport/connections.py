@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from app.engine.transport.carriers import Carriers
 from app.engine.transport.connection import Connection
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 class Connections(Carriers):
     """The connections to one backend. See `Carriers`; one with a PROXY header is for those who would begin so."""
 
-    __slots__ = ("_dial", "_idle")
+    __slots__ = ("_dial", "_idle", "_plain")
 
     def __init__(self, backend: Backend, pool: PoolSettings, live: set[Swept]) -> None:
         super().__init__(pool, live)
         self._dial = Dial(backend, pool.tls, timeout=pool.timeouts.connect or None)
-        self._idle: dict[bytes, list[Connection]] = {b"": []}  # by header; that for none stays
+        self._plain: list[Connection] = []
+        self._idle: dict[bytes, list[Connection]] = {}  # by header
 
     def take(self, header: bytes = b"") -> Connection | None:
         """An idle connection that is still open, and began with *header*; None without one."""
-        idle = self._idle.get(header)
+        idle = self._idle.get(header) if header else self._plain
         while idle:
             connection = idle.pop()
             if connection.reusable and not connection.transport.is_closing():
@@ -38,25 +39,25 @@ class Connections(Carriers):
 
     def give(self, carrier: Carrier, now: float) -> None:
         """Take a connection back after its exchange: it is kept when it may serve again, else cut."""
-        connection = cast(Connection, carrier)
+        connection: Connection = carrier  # type: ignore[assignment]  # it is one of these; a cast is a call
         if connection.fresh:
             connection.fresh = False
             self._dial.remember(connection.transport)
         if connection.done and connection.reusable and self.keep_alive:
             connection.deadline = now + self.keep_alive
-            self._idle.setdefault(connection.header, []).append(connection)
+            idle = self._idle.setdefault(connection.header, []) if connection.header else self._plain
+            idle.append(connection)
         else:
             connection.cut()
 
     def forget(self, connection: Connection) -> None:
         """The connection is closed."""
         self._live.discard(connection)
-        idle = self._idle.get(connection.header)
-        if idle is not None:
-            if connection in idle:
-                idle.remove(connection)
-            if not idle and connection.header:
-                del self._idle[connection.header]
+        idle = self._idle.get(connection.header, self._plain)
+        if connection in idle:
+            idle.remove(connection)
+        if not idle and idle is not self._plain:
+            del self._idle[connection.header]
 
     async def connect(self, until: float = inf, header: bytes = b"") -> Connection:
         """See `Carriers.connect`."""
@@ -68,7 +69,7 @@ class Connections(Carriers):
     def add(self, connection: Connection) -> None:
         """Another has made it, to be taken."""
         self._own(connection)
-        self._idle[b""].append(connection)
+        self._plain.append(connection)
 
     def _own(self, connection: Connection) -> None:
         connection.idle_timeout = self.idle_timeout
@@ -78,7 +79,7 @@ class Connections(Carriers):
     def close(self) -> None:
         """Close what is idle; what is busy ends with its exchange."""
         self.keep_alive = 0.0
-        for idle in tuple(self._idle.values()):
+        for idle in (self._plain, *self._idle.values()):
             for connection in tuple(idle):
                 connection.close()
 
