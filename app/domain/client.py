@@ -13,11 +13,12 @@ _REMEMBERED = 4096
 class TrustedProxies:
     """The networks whose word is taken. Answers are remembered, for some thousands of addresses."""
 
-    __slots__ = ("_answers", "_networks")
+    __slots__ = ("_answers", "_everybody", "_networks")
 
     def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
         self._networks = tuple(networks)
-        self._answers: dict[str, bool] = {"unix": any(n.version == 4 and n.prefixlen == 0 for n in networks)}
+        self._everybody = any(n.version == 4 and n.prefixlen == 0 for n in networks)
+        self._answers: dict[str, bool] = {}
 
     def __bool__(self) -> bool:
         return bool(self._networks)
@@ -31,6 +32,8 @@ class TrustedProxies:
         return answer
 
     def _look_up(self, address: str) -> bool:
+        if address == "unix":
+            return self._everybody
         parsed = _parsed(address)
         return parsed is not None and any(parsed in network for network in self._networks)
 

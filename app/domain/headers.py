@@ -142,13 +142,13 @@ def response_head(headers: Fields) -> tuple[Fields, bool, bool, bool]:
             if framed:
                 raise ResponseInvalid("two framing fields in the response")
             framed = sized = True
-            fields.append(field)
+            fields.append((name, field[1].strip(b" \t")))
         elif name == b"date":
             if not dated:  # one Date, the first
                 dated = True
                 fields.append(field)
         elif name == b"transfer-encoding":
-            if framed or field[1].strip().lower() != b"chunked":
+            if framed or field[1].strip(b" ").lower() != b"chunked":  # with a tab the parser does not know it
                 raise ResponseInvalid("the response's Transfer-Encoding is not chunked alone")
             framed = True
         elif name == b"connection":

@@ -18,6 +18,8 @@ Headers = list[tuple[bytes, bytes]]
 _WATCHED = frozenset((b"host", b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"connection"))
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)([^?]*)(?:\?(.*))?", re.DOTALL)
 
+_TAIL = re.compile(rb"[?#]")
+
 
 class Framing(NamedTuple):
     """What a head says about the message that follows.
@@ -127,6 +129,15 @@ def split_target(url: bytes, method: bytes) -> tuple[bytes | None, bytes, bytes]
     authority, path, query = absolute.groups(b"")
     check_host(authority)
     return authority, path or (b"*" if method == b"OPTIONS" and not query else b"/"), query
+
+
+def shown(text: bytes) -> str:
+    """A target or a host that was refused, for the log: without query, fragment and user information.
+
+    Where these end is not certain in what is malformed, so that too much is left out rather than too little.
+    """
+    text = _TAIL.split(text, maxsplit=1)[0]
+    return (text if text[:1] == b"/" else text.rpartition(b"@")[2]).decode("latin-1")
 
 
 def with_host(headers: Headers, host: bytes) -> Headers:

@@ -33,7 +33,7 @@ from app.domain.exchange import Exchange
 from app.domain.headers import without_listed
 from app.edge.connection import Connection
 from app.edge.cycle import HIGH_WATER, App, Cycle
-from app.edge.head import PLAIN, Headers, framing_of, offered, split_target, with_host
+from app.edge.head import PLAIN, Headers, framing_of, offered, shown, split_target, with_host
 from app.edge.link import STATE_KEY, Passed, Turn
 from app.edge.sweep import NEVER
 from app.edge.wire import CLOSE_LINE, STATUS_LINES, interim, refusal
@@ -526,8 +526,8 @@ class EdgeProtocol(Connection):
             self.client[0] if self.client else "unix",
             self.scheme,
             method.decode("ascii"),
-            host.decode("latin-1"),
-            self._url.partition(b"?")[0].decode("latin-1"),
+            shown(host.lstrip(b"/")),
+            shown(self._url),
         )
         exchange.status = error.status
         exchange.error = error

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.domain.backend import Backend
+from app.domain.backend import Backend, absences
 from app.domain.breaker import CONSECUTIVE
 from settings.pools import BackendSettings
 from settings.resilience import HealthSettings
@@ -64,6 +64,15 @@ def test_an_ejection_that_is_over_is_so_with_the_next_pick() -> None:
 
     assert found.absence(140.0) == "ejected: consecutive_failures until 0s from now"
     assert found.back_in(140.0) == 0.0
+
+
+def test_the_absences_of_all_are_counted() -> None:
+    """As the log and explain say them."""
+    backends = [backend(health=PROBED), backend(), backend(health=PROBED)]
+    backends[1].draining = True
+
+    assert absences(backends, 0.0) == "2 checking, 1 draining"
+    assert absences([], 0.0) == "no backends"
 
 
 def test_idle_is_without_requests() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import pytest
@@ -417,3 +418,38 @@ def test_suspicion_does_not_undo_good_conduct() -> None:
     found.close(0.0)
     found.suspect(CONSECUTIVE, 65.0)
     assert found.row == 1
+
+
+def test_slow_ones_add_up_over_the_window() -> None:
+    """Also over seconds in which nobody came."""
+    found = breaker(slow=1.0)
+    feed(found, 0.0, 200, head=2.0)
+    feed(found, 3.0, 200, 200, head=2.0)
+    feed(found, 6.0, 200)
+
+    assert found.counts() == (4, 0, 3)
+
+
+def test_fewer_slow_ones_than_the_share_eject_nobody() -> None:
+    """One of eight is not half."""
+    found = breaker(slow=1.0, slow_ratio=0.5, min_requests=4)
+    passes(found, 0.0, 7)
+
+    assert feed(found, 0.0, 200, head=2.0) == [None]
+
+
+def test_what_is_shown_of_a_breaker() -> None:
+    """Since when it is as it is, and until when."""
+    found = breaker(ejection=10.0)
+    assert (found.reason, found.counts()) == ("", (0, 0, 0))
+
+    found.eject(CONSECUTIVE, 5.0, 0.0)
+    assert (found.since, found.until) == (5.0, 15.0)
+    found.admit(15.0)
+    found.trials = 2
+    found.admit(25.0)
+    assert (found.since, found.until, found.trials) == (15.0, 35.0, 0)
+
+    found.suspect(SLOW, 40.0)
+    assert (found.since, found.until) == (40.0, 50.0)
+    assert breaker(enabled=False).ends == inf

@@ -199,6 +199,15 @@ def test_settings_make_a_rule(settings: LimitSettings, kind: type[Rule], quota: 
     assert (kind, "api", quota, window) == (type(rule), rule.name, rule.quota, rule.window)
 
 
+@pytest.mark.parametrize("kind", ["token_bucket", "fixed_window"])
+def test_a_rule_knows_what_else_settings_say(kind: str) -> None:
+    """Whether it is on its dry run, and how many keys it may have; by itself it is for real."""
+    rule = rule_of("api", LimitSettings.model_validate({"kind": kind, "dry_run": True, "max_keys": 7}))
+
+    assert (rule.dry_run, rule.max_keys) == (True, 7)
+    assert not rule_of("api", LimitSettings.model_validate({"kind": kind})).dry_run
+
+
 def test_a_limiter_that_is_off_has_no_rule() -> None:
     """Nothing is built for it."""
     with pytest.raises(ValueError, match="api is off"):
@@ -231,3 +240,21 @@ def test_rules_with_the_same_rate_share_their_numbers() -> None:
 def test_an_ipv6_client_is_counted_by_its_network(client: str, counted_by: str) -> None:
     """A /64 is one customer; IPv4 by address, and what is no address by itself."""
     assert network(client, 64) == counted_by
+
+
+def test_who_is_refused_is_told_when_to_come_again_and_when_all_is_well() -> None:
+    """A token each 600 ms; who is let through has nothing to wait for."""
+    bucket = token_bucket()
+    decisions = [bucket.take(1000.0) for _ in range(101)]
+
+    assert {decision.retry_after for decision in decisions[:100]} == {0.0}
+    assert (decisions[100].retry_after, decisions[100].reset) == (0.6, pytest.approx(60.0))
+
+
+def test_the_fields_of_a_window_tell_its_end() -> None:
+    """To those let through and to those who are not."""
+    bucket = Bucket(FixedWindow("w", 1, 10.0))
+    allowed, refused = bucket.take(1007.5), bucket.take(1007.5)
+
+    assert [decision.fields()[1] for decision in (allowed, refused)] == [(b"ratelimit", b'"w";r=0;t=3')] * 2
+    assert (allowed.retry_after, refused.retry_after) == (0.0, 2.5)

@@ -56,6 +56,17 @@ def test_a_unix_socket_is_trusted_when_everybody_is() -> None:
     """There is no address to look up."""
     assert "unix" in TrustedProxies([ip_network("0.0.0.0/0")])
     assert "unix" not in TRUSTED
+    assert "unix" not in TrustedProxies([ip_network("10.0.0.0/8")])
+    assert "unix" not in TrustedProxies([ip_network("::/0")])
+
+
+def test_a_unix_socket_goes_on_being_trusted_whoever_comes() -> None:
+    """What was remembered of it went with what was of thousands of addresses, and its word on all clients with it."""
+    trusted = TrustedProxies([ip_network("0.0.0.0/0")])
+    for number in range(5000):
+        assert f"10.0.{number // 256}.{number % 256}" in trusted
+
+    assert client_of("unix", [(b"x-forwarded-for", b"2001:db8::1")], trusted) == ("2001:db8::1", None)
 
 
 def test_nobody_is_trusted_by_default() -> None:

@@ -48,16 +48,23 @@ def test_a_trusted_proxy_is_continued() -> None:
 
 def test_append_continues_the_chain_of_anybody_but_believes_nobody_else() -> None:
     """Scheme, host and port are still our own."""
-    sent = [(b"x-forwarded-for", b"6.6.6.6"), (b"x-forwarded-proto", b"gopher")]
+    sent = [(b"x-forwarded-for", b"6.6.6.6"), (b"x-forwarded-proto", b"gopher"), (b"x-real-ip", b"6.6.6.6")]
 
     lines = rule(x_forwarded="append").lines(exchange(), sent)
+
+    assert b"x-real-ip" not in lines
 
     assert lines.startswith(b"x-forwarded-for: 6.6.6.6, 192.0.2.1\r\nx-forwarded-proto: https\r\n")
 
 
 @pytest.mark.parametrize(
     ("host", "scheme", "port"),
-    [("a.example:8443", "https", b"8443"), ("a.example", "http", b"80"), ("[::1]", "https", b"443")],
+    [
+        ("a.example:8443", "https", b"8443"),
+        ("a.example", "http", b"80"),
+        ("[::1]", "https", b"443"),
+        ("[::1]:8443", "https", b"8443"),
+    ],
 )
 def test_the_port_is_the_one_that_the_client_asked_for(host: str, scheme: str, port: bytes) -> None:
     """Of its Host, else of the scheme."""
@@ -107,3 +114,28 @@ def test_what_is_prepared_is_bounded() -> None:
         assert prepared.lines(exchange(host=f"h{i}"), []) is prepared.lines(exchange(host=f"h{i}"), [])
 
     assert len(prepared._lines) <= 4096
+
+
+def test_both_ways_can_be_had_at_once() -> None:
+    """And both are taken out of the request."""
+    both = rule(forwarded=True)
+
+    assert both.names == rule().names
+    assert both.lines(exchange(), []) == (
+        rule().lines(exchange(), []) + rule(x_forwarded="off", forwarded=True).lines(exchange(), [])
+    )
+
+
+def test_a_quote_in_the_host_ends_no_string() -> None:
+    """The client could go on with parameters of its own."""
+    lines = rule(x_forwarded="off", forwarded=True).lines(exchange(host='a";for="6.6.6.6'), [])
+
+    assert lines == b'forwarded: for=192.0.2.1;host="a;for=6.6.6.6";proto=https\r\n'
+
+
+def test_what_is_prepared_for_one_client_is_for_no_other() -> None:
+    """Nor for another host or scheme."""
+    prepared = rule()
+    others = [exchange(), exchange("192.0.2.2"), exchange(host="b.example"), exchange(scheme="http")]
+
+    assert len({prepared.lines(other, []) for other in others}) == 4

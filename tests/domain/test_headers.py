@@ -60,6 +60,13 @@ def test_names_that_cgi_does_not_tell_apart() -> None:
     assert alike([b"a", b"x-a-b"]) == {b"a", b"x-a-b", b"x_a-b", b"x-a_b", b"x_a_b"}
 
 
+def test_several_connection_fields_are_one_list() -> None:
+    """What the first names stays here, too."""
+    fields, _, _, _ = response_head([(b"connection", b"x-a"), (b"connection", b"x-b"), (b"x-a", b"1"), (b"x-b", b"2")])
+
+    assert fields == []
+
+
 def test_connection_cannot_take_the_framing_with_it() -> None:
     """`Connection: content-length` would leave a body without an end."""
     fields, framed, sized, _ = response_head([(b"connection", b"content-length"), (b"content-length", b"3")])
@@ -100,6 +107,18 @@ def test_framing_that_can_be_read_in_two_ways_is_refused(headers: list[tuple[byt
         response_head(headers)
 
 
+def test_white_space_behind_a_length_is_no_part_of_it() -> None:
+    """RFC 9110 section 5.5."""
+    assert response_head([(b"content-length", b"5 \t")])[0] == [(b"content-length", b"5")]
+
+
+@pytest.mark.parametrize("coding", [b"chunked\t", b"\tchunked"])
+def test_a_coding_that_the_parser_does_not_know_is_refused(coding: bytes) -> None:
+    """Else the client would get the chunks with their sizes for the body."""
+    with pytest.raises(ResponseInvalid):
+        response_head([(b"transfer-encoding", coding)])
+
+
 def test_connection_tokens_of_its_own_are_no_field_names() -> None:
     """close and keep-alive speak of the connection itself."""
     assert connection_listed(b"Close, keep-alive,, X-A ,x-b") == {b"x-a", b"x-b"}
@@ -119,6 +138,7 @@ def test_values_are_joined_as_a_list() -> None:
         ([], False),
         ([(b"te", b"trailers")], True),
         ([(b"te", b"gzip;q=0.5"), (b"te", b" Trailers ")], True),
+        ([(b"te", b"gzip,trailers")], True),
         ([(b"te", b"xtrailers, gzip")], False),
         ([(b"x-te", b"trailers")], False),
     ],

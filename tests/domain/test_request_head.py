@@ -10,6 +10,7 @@ from app.domain.exchange import Exchange
 from app.domain.fields import FieldRules
 from app.domain.forwarded import ForwardedRule
 from app.domain.request_head import CHUNKED, RequestHeadRule
+from app.domain.trace import valid_traceparent
 from settings.groups import HeaderSettings
 from settings.telemetry import ForwardedSettings
 
@@ -59,7 +60,7 @@ def test_hop_by_hop_fields_stay_here() -> None:
             (b"proxy-connection", b"x"),
             (b"proxy-authorization", b"x"),
             (b"expect", b"100-continue"),
-            (b"x-a", b"1"),
+            (b"x-a", b"1: 2"),
             (b"x-b", b"1"),
             (b"x-c", b"1"),
         ]
@@ -130,7 +131,8 @@ def test_a_made_trace_has_the_name_of_the_request() -> None:
     assert b"traceparent: 00-%b-" % exchange.request_id.encode() in head.lines
 
     head, exchange = build([(b"x-request-id", b"mine")], request_id=True, traceparent="make")
-    assert b"traceparent: 00-" in head.lines
+    trace = head.lines.partition(b"traceparent: ")[2].partition(b"\r\n")[0]
+    assert valid_traceparent(trace)
     assert b"x-request-id: mine\r\n" in head.lines
 
 
@@ -161,6 +163,26 @@ def test_connection_takes_nothing_away_that_a_group_sets() -> None:
     head, _ = build([(b"connection", b"x-tenant, x-more, x-own"), (b"x-own", b"1"), (b"x_tenant", b"evil")], rules)
 
     assert head == (b"", b"x-tenant: a\r\nx-more: b\r\n", 0)
+
+
+@pytest.mark.parametrize("settings", [{"request_id": True}, {"traceparent": "make"}, {"traceparent": "drop"}])
+def test_whatever_else_is_made_the_framing_is_once(settings: dict[str, object]) -> None:
+    """And the Host apart."""
+    head, _ = build([(b"host", b"a"), (b"content-length", b"3"), (b"expect", b"100-continue")], **settings)
+
+    assert (head.host, head.length) == (b"a", 3)
+    assert (head.lines.count(b"content-length: 3\r\n"), b"host" in head.lines, b"expect" in head.lines) == (
+        1,
+        False,
+        False,
+    )
+
+
+def test_a_chain_is_continued_where_that_is_asked_for() -> None:
+    """What the client sent of it does not go on by itself."""
+    head, _ = build([(b"x-forwarded-for", b"6.6.6.6")], x_forwarded="append")
+
+    assert head.lines.startswith(b"x-forwarded-for: 6.6.6.6, 192.0.2.1\r\nx-forwarded-proto: http\r\n")
 
 
 def test_a_groups_rules_come_first() -> None:

@@ -19,7 +19,7 @@ from tests.support.server import Balancer, pool
 from tests.support.until import until
 
 SERVE = (sys.executable, "-m", "app", "serve")
-WORKERS = (sys.executable, "-m", "uvicorn", "app.main:app", "--workers", "2")
+TWO = ("--workers", "2", "--timeout-worker-healthcheck", "60")
 
 pytestmark = needs_pebble
 
@@ -35,17 +35,19 @@ def driver(request: pytest.FixtureRequest) -> Iterator[str]:
 class Issued(Balancer):
     """`l7lb serve` for the domains of an authority: TLS, and plain HTTP that is redirected."""
 
-    def __init__(self, pebble: Pebble, storage: Path, backend: Backend, **more: str) -> None:
+    def __init__(self, pebble: Pebble, storage: Path, backend: Backend, *, found: bool = True) -> None:
+        pebble.target = None if found else 0
         settings = {
             "LB_ROUTES": "/=main", **pool("main", backend), "LB_TLS__RELOAD_INTERVAL": "50ms", **pebble.settings,
-            "LB_TLS__ACME__STORAGE": str(storage), "LB_ADMIN__TOKEN": "t", **more,
+            "LB_TLS__ACME__STORAGE": str(storage), "LB_ADMIN__TOKEN": "t",
         }  # fmt: skip
         binds = ("--bind", "https://127.0.0.1:0", "--bind", "http://127.0.0.1:0?redirect=https")
         super().__init__(settings, *binds, command=SERVE, ready=False)
-        found = until(lambda: re.search(r"running on http://127.0.0.1:(\d+) \(redirect\)", self.stderr), "plain HTTP")
-        assert found
-        self.plain = int(found[1])
-        pebble.target = self.plain
+        line = until(lambda: re.search(r"running on http://127.0.0.1:(\d+) \(redirect\)", self.stderr), "plain HTTP")
+        assert line
+        self.plain = int(line[1])
+        if found:
+            pebble.target = self.plain
 
     def connect(self, context: ssl.SSLContext, name: str = "a.test") -> Client:
         return Client(self.address, tls=context, name=name)
@@ -113,8 +115,7 @@ def test_renewed_while_connections_go_on(tmp_path: Path, shared: Backend, backen
 def test_an_authority_that_does_not_find_us(tmp_path: Path, shared: Backend, backend: Backend) -> None:
     """We wait, longer each time, over a restart too; and serve what there is."""
     with Pebble(tmp_path / "pebble", "a.test") as pebble:
-        with Issued(pebble, tmp_path / "storage", shared) as balancer:
-            pebble.target = 0
+        with Issued(pebble, tmp_path / "storage", shared, found=False) as balancer:
             until(lambda: "no certificate for a.test, what is served stays; again in 60 s" in balancer.stderr, "a word",
                   within=60)  # fmt: skip
             assert "Traceback" not in balancer.stderr
@@ -135,13 +136,17 @@ def test_of_two_workers_one_orders(tmp_path: Path, shared: Backend, backend: Bac
             "LB_ROUTES": "/=main", **pool("main", shared), "LB_TLS__RELOAD_INTERVAL": "50ms", **pebble.settings,
             "LB_TLS__ACME__STORAGE": str(storage), "LB_ADMIN__TOKEN": "t",
         }  # fmt: skip
-        with Balancer(settings, command=WORKERS) as balancer:
+        with Balancer(settings, *TWO, ready=False) as balancer:  # the supervisor, before there is a worker
             pebble.target = balancer.port
-            line = b'l7lb_acme_orders_total{domain="a.test",outcome="issued"} 1'
+            issued = 'l7lb_acme_orders_total{domain="a.test",outcome="issued"} 1'
 
             def told() -> bool:
-                body = balancer.get("/-/metrics", "Authorization: Bearer t").body
-                return line in body and b"l7lb_workers 2" in body
+                try:
+                    text = balancer.get("/-/metrics", "Authorization: Bearer t").body.decode()
+                except ConnectionRefusedError:
+                    return False
+                return issued in text and "l7lb_workers 2" in text
 
             until(told, "an order", within=60)
-            assert len([line for line in balancer.errors if "certificate for a.test issued" in line]) == 1
+            until(lambda: "certificate for a.test issued" in balancer.stderr, "a word")
+        assert balancer.stderr.count("certificate for a.test issued") == 1

@@ -326,7 +326,7 @@ def test_backends_are_told_the_chain_where_that_is_wanted(
     der = ssl.PEM_cert_to_DER_cert(between.cert_pem.bytes().decode())
     assert first[b"client-cert-chain"] == b":" + base64.b64encode(der) + b":"
     assert second.get(b"client-cert-chain") == (None if resumed else first[b"client-cert-chain"])
-    assert resumed is (version is ssl.TLSVersion.TLSv1_2)
+    assert not (resumed and version is ssl.TLSVersion.TLSv1_3)  # in 1.2 it depends on how the first connection ended
     assert second[b"client-cert"] == first[b"client-cert"]
     assert without == {}
 

@@ -297,7 +297,7 @@ def test_a_new_certificate_of_ours(tmp_path: Path, start: Callable[..., Backend]
         elif fault == "another's key":
             certificate.cert.write_bytes(Certificate(tmp_path / "other").cert.read_bytes())
         else:
-            certificate.renew(expired=True)
+            certificate.renew(until=datetime.now(UTC) - timedelta(days=1))
         until(lambda: "what was loaded before stays" in balancer.stderr, "it to be refused")
         failed = sum(balancer.get("/").status != 200 for _ in range(20))
         print(f"\n  {fault} certificate: {failed} of 20 failed")
@@ -316,7 +316,7 @@ def served(balancer: Balancer, certificate: Certificate) -> bool:
 def test_an_expired_certificate_of_a_backend(tmp_path: Path, start: Callable[..., Backend]) -> None:
     """One of three: what it would have got goes elsewhere."""
     old, good = Certificate(tmp_path / "old"), Certificate(tmp_path / "good")
-    old.renew(expired=True)
+    old.renew(until=datetime.now(UTC) - timedelta(days=1))
     backends = [start(tls=old.server()), start(tls=good.server()), start(tls=good.server())]
     settings = pool("main", *backends, tls__ca=good.ca)
     with Balancer({"LB_ROUTES": "/=main", **settings}) as balancer, load(balancer, "an expired certificate"):

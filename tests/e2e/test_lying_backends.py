@@ -78,6 +78,7 @@ LIES = {
     "another protocol": b"SSH-2.0-OpenSSH_9.2p1\r\n",
     "status of two digits": b"HTTP/1.1 99 Low\r\nContent-Length: 0\r\n\r\n",
     "status of four digits": b"HTTP/1.1 2000 High\r\nContent-Length: 0\r\n\r\n",
+    "status 000": b"HTTP/1.1 000 Zero\r\nContent-Length: 0\r\n\r\n",
     "no status": b"HTTP/1.1 OK\r\nContent-Length: 0\r\n\r\n",
     "unasked upgrade": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
     "length and chunks": OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"abc"),
@@ -87,6 +88,7 @@ LIES = {
     "length with a sign": OK + b"Content-Length: +3\r\n\r\nabc",
     "length of letters": OK + b"Content-Length: three\r\n\r\nabc",
     "gzip as transfer coding": OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunked(b"abc"),
+    "chunked with a tab": OK + b"Transfer-Encoding: chunked\t\r\n\r\n" + chunked(b"abc"),
     "chunked not last": OK + b"Transfer-Encoding: chunked, gzip\r\n\r\n" + chunked(b"abc"),
     "space before the colon": OK + b"Content-Length: 0\r\nX-A : 1\r\n\r\n",
     "field without a colon": OK + b"Content-Length: 0\r\nX-A\r\n\r\n",
@@ -109,6 +111,12 @@ def test_lies_get_502(balancer: Balancer, backend: Backend, name: str) -> None:
 
     until(lambda: all(c.closed for c in backend.connections), "the lying connection to be closed")
     assert len(backend.requests) == 1
+
+
+def test_white_space_behind_a_length_is_no_lie(balancer: Balancer, backend: Backend) -> None:
+    backend.play(forever(read_all, send(OK + b"Content-Length: 5 \t \r\n\r\nhello")))
+
+    assert (balancer.get("/").get("content-length"), balancer.get("/").body) == ("5", b"hello")
 
 
 def test_two_hundred_fields_pass(balancer: Balancer, backend: Backend) -> None:

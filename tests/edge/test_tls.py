@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def test_what_cannot_be_used_keeps_the_old_one(
     names = serving(files)
     (known,) = names.renewals
     old, key = serial(names), files.key.read_bytes()
-    files.renew(expired=damage == "expired")
+    files.renew(until=datetime(2020, 1, 1, tzinfo=UTC) if damage == "expired" else None)
     whole, new_key = files.cert.read_bytes(), files.key.read_bytes()
     if damage == "gone":
         files.cert.unlink()
@@ -150,7 +151,7 @@ def test_what_cannot_be_used_keeps_the_old_one(
 
 
 def test_what_has_expired_is_good_enough_to_begin_with(files: Certificate, caplog: pytest.LogCaptureFixture) -> None:
-    files.renew(expired=True)
+    files.renew(until=datetime(2020, 1, 1, tzinfo=UTC))
     serving(files)
     assert "has expired" in caplog.text
 

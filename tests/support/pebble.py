@@ -37,14 +37,14 @@ class Pebble:
         seconds: for which its certificates are valid.
 
     Attributes:
-        target: port of the balancer that domains are at; 0 is nowhere.
+        target: port of the balancer that domains are at; 0 is nowhere, None is that it is not known yet.
 
         asked: first lines of the requests that came by the relay.
     """
 
     def __init__(self, directory: Path, *domains: str, seconds: int = 3600) -> None:
         directory.mkdir(exist_ok=True)
-        self.target = 0
+        self.target: int | None = None
         self.asked: list[bytes] = []
         self._domains = domains
         self._loop = asyncio.new_event_loop()
@@ -130,6 +130,8 @@ class Pebble:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             self.asked.append(head.partition(b"\r\n")[0])
+            while self.target is None:
+                await asyncio.sleep(0.005)
             if self.target:
                 there: Any = await asyncio.open_connection("127.0.0.1", self.target)
                 there[1].write(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))

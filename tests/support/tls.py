@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import ssl
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import trustme
@@ -29,10 +29,9 @@ class Certificate:
         authority().cert_pem.write_to_path(self.ca)
         self.renew()
 
-    def renew(self, *names: str, expired: bool = False) -> None:
+    def renew(self, *names: str, until: datetime | None = None) -> None:
         """Write a new certificate and its key over the old ones, from now on for *names* when some are given."""
         self.names = names or self.names
-        until = datetime(2020, 1, 1, tzinfo=UTC) if expired else None
         issued = authority().issue_cert(*self.names, common_name=self._subject, not_after=until)
         issued.private_key_pem.write_to_path(self.key)
         key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
@@ -45,11 +44,6 @@ class Certificate:
     def flags(self) -> tuple[str, ...]:
         """What uvicorn is told."""
         return ("--ssl-certfile", str(self.cert), "--ssl-keyfile", str(self.key))
-
-    @property
-    def der(self) -> bytes:
-        """It, as clients are sent it."""
-        return ssl.PEM_cert_to_DER_cert(self.issued.cert_chain_pems[0].bytes().decode())
 
     def server(self) -> ssl.SSLContext:
         """For a backend of ours that speaks TLS."""

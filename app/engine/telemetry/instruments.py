@@ -15,21 +15,9 @@ from app.domain.exchange import Exchange
 from app.domain.metrics import Counter, Histogram, Labels, Metric, Reading, Samples, exposition
 from app.domain.tally import Tally, Told, tally_of
 from app.engine.dispatch import Dispatcher
-from app.engine.telemetry.readings import (
-    Caches,
-    Crowd,
-    Held,
-    Lag,
-    of_acme,
-    of_backends,
-    of_bytes,
-    of_caches,
-    of_crowd,
-    of_files,
-    of_loop,
-    of_pools,
-    of_state,
-)
+from app.engine.telemetry.certificates import of_acme, of_files
+from app.engine.telemetry.readings import Caches, of_backends, of_caches, of_pools, of_state
+from app.engine.telemetry.strain import Crowd, Held, Lag, of_bytes, of_crowd, of_loop
 from app.renewal import Renewal
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"})

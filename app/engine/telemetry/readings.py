@@ -1,4 +1,4 @@
-"""What pools, their backends and the event loop know of themselves, and a scrape asks them for.
+"""What pools, their backends, caches and state know of themselves, and a scrape asks them for.
 
 All labels are names of the settings and words of ours, so there are as many series as that makes. All are there from
 the first scrape on: of one that began with its first event nobody would see that it rose. A backend that leaves takes
@@ -11,8 +11,7 @@ worker lets so many through.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from math import inf
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from app.domain.breaker import CLOSED, HALF_OPEN, OPEN, REASONS
 from app.domain.health import State
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from app.domain.metrics import Samples
     from app.engine.caches import Usage
     from app.engine.dispatch import Dispatcher
-    from app.renewal import Renewal
 
 RETRIES = ("retried", *(why for why in get_args(Why) if why != "failure"), "hedged")
 """What followed an attempt that failed: another, or why there was none. `failure` is left out, which was not the
@@ -35,28 +33,6 @@ BREAKER = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
 _POOL = ("pool",)
 _BACKEND = ("pool", "backend")
 _STORE = ("store",)
-
-
-class Lag(Protocol):
-    """How late the event loop is, in *seconds*, and how many requests were *refused* for that."""
-
-    seconds: float
-    refused: int
-
-
-class Held(Protocol):
-    """How many *bytes* wait to be read, and how many requests were *refused* for that."""
-
-    bytes: int
-    refused: int
-
-
-class Crowd(Protocol):
-    """How many connections clients have, and what became of those for which there was no room."""
-
-    count: int
-    refused: dict[str, int]
-    displaced: int
 
 
 class Caches(Protocol):
@@ -198,74 +174,6 @@ def of_caches(caches: Caches | None) -> tuple[Reading, ...]:
     )
 
 
-def of_crowd(crowd: Crowd | None) -> tuple[Reading, ...]:
-    """The readings of the clients' connections; none where another server has them."""
-
-    def its(value: Callable[[Crowd], float]) -> Callable[[], Samples]:
-        return lambda: [] if crowd is None else [((), value(crowd))]
-
-    return (
-        Reading("l7lb_connections", "Connections of clients.", (), its(lambda crowd: crowd.count)),
-        Reading(
-            "l7lb_connections_refused_total",
-            "Connections closed as they came: full, there was no room; client, theirs had as many as it may.",
-            ("reason",),
-            lambda: [] if crowd is None else [((reason,), number) for reason, number in crowd.refused.items()],
-            "counter",
-        ),
-        Reading(
-            "l7lb_connections_displaced_total",
-            "Connections that waited for nothing and had to go for others.",
-            (),
-            its(lambda crowd: crowd.displaced),
-            "counter",
-        ),
-    )
-
-
-def of_loop(lag: Lag | None) -> tuple[Reading, ...]:
-    """The readings of the event loop; nothing of it is known where nobody looks."""
-
-    def its(value: Callable[[Lag], float]) -> Callable[[], Samples]:
-        return lambda: [] if lag is None else [((), value(lag))]
-
-    return (
-        Reading(
-            "l7lb_loop_lag_seconds",
-            "How late the event loop was at the last look; known where edge.max_loop_lag is set.",
-            (),
-            its(lambda lag: lag.seconds),
-            across="max",
-        ),
-        Reading(
-            "l7lb_shed_total", "Requests refused because it was late.", (), its(lambda lag: lag.refused), "counter"
-        ),
-    )
-
-
-def of_bytes(held: Held | None) -> tuple[Reading, ...]:
-    """The readings of what waits in memory; nothing of it is known where nobody looks."""
-
-    def its(value: Callable[[Held], float]) -> Callable[[], Samples]:
-        return lambda: [] if held is None else [((), value(held))]
-
-    return (
-        Reading(
-            "l7lb_buffered_bytes",
-            "Bytes that wait for clients and backends to read them; known where edge.max_buffered is set.",
-            (),
-            its(lambda held: held.bytes),
-        ),
-        Reading(
-            "l7lb_buffered_refused_total",
-            "Requests refused because there were too many.",
-            (),
-            its(lambda held: held.refused),
-            "counter",
-        ),
-    )
-
-
 def of_state(state: object) -> tuple[Reading, ...]:
     """The readings of what is shared; each only of a kind that has it: memory is never away."""
 
@@ -276,51 +184,4 @@ def of_state(state: object) -> tuple[Reading, ...]:
         Reading("l7lb_state_away", "Whether it cannot be reached.", (), its("away"), across="max"),
         Reading("l7lb_state_outages_total", "How often it went away.", (), its("outages"), "counter"),
         Reading("l7lb_state_alone_total", "Rate limits that were decided without it.", (), its("alone"), "counter"),
-    )
-
-
-def of_files(renewals: Callable[[], Iterable[Renewal[Any]]]) -> tuple[Reading, ...]:
-    """The readings of certificates and authorities, by the file that has their name."""
-
-    def ends() -> Samples:
-        soonest: dict[str, float] = {}
-        for each in renewals():
-            soonest[each.name] = min(each.ends, soonest.get(each.name, inf))
-        return [((name,), at) for name, at in soonest.items() if at < inf]
-
-    def loads() -> Samples:
-        counts: dict[tuple[str, ...], int] = {}
-        for each in renewals():
-            for outcome, count in (("loaded", each.loaded), ("refused", each.refused)):
-                counts[each.name, outcome] = counts.get((each.name, outcome), 0) + count
-        return list(counts.items())
-
-    return (
-        Reading(
-            "l7lb_tls_expiry_timestamp_seconds",
-            "When what is in force of a file of certificates, or of authorities, expires.",
-            ("file",),
-            ends,
-            across="min",
-        ),
-        Reading(
-            "l7lb_tls_reloads_total",
-            "Changes of such a file: loaded, or refused, and what was in force stayed.",
-            ("file", "outcome"),
-            loads,
-            "counter",
-        ),
-    )
-
-
-def of_acme(orders: Callable[[], Samples]) -> tuple[Reading, ...]:
-    """The readings of certificates that are ordered."""
-    return (
-        Reading(
-            "l7lb_acme_orders_total",
-            "Orders of certificates: issued, or failed.",
-            ("domain", "outcome"),
-            orders,
-            "counter",
-        ),
     )

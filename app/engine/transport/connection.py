@@ -264,6 +264,8 @@ class Connection(Carrier):
         headers = self._headers
         if status < 200:
             self._interim += 1
+            if status < 100:
+                raise ResponseInvalid("a status below 100")
             if status == 101:
                 self._switch(headers)
             elif self._interim > MAX_INTERIM:
