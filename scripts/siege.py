@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-LARGE = 8 << 20
+LARGE = 1 << 20  # of many slow readers, more than the memory that the kernel has for TCP would be measured instead
+PIECE = 65536
 HEAD = b"GET / HTTP/1.1\r\nHost: lb.test\r\n"
 Besieger = Callable[[int], Awaitable[None]]
 """Does it once, or for as long as it is let, on a port."""
@@ -157,8 +158,10 @@ def backend(port: int) -> None:
                 if head.startswith(b"POST"):
                     await reader.readexactly(1000)
                 size = LARGE if head.startswith(b"GET /large") else 5
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
-                await writer.drain()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+                for left in range(size, 0, -PIECE):
+                    writer.write(bytes(min(left, PIECE)))
+                    await writer.drain()
         writer.close()
 
     async def run() -> None:

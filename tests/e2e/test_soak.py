@@ -126,6 +126,7 @@ def level(balancer: Balancer, place: Path) -> dict[str, int]:
     }
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of backends that were killed
 def test_it_is_over_when_it_is_over(
     request: pytest.FixtureRequest, driver: str, tmp_path: Path, certificate: Certificate
 ) -> None:
