@@ -229,7 +229,7 @@ def test_a_backend_is_not_to_blame_for_our_descriptors(start: Callable[..., Back
     backend = start().answer(b"hello")
     settings = {
         "LB_ROUTES": "/=main", "LB_EDGE__MAX_CONNECTIONS": "10000", **control.OPEN,
-        **pool("main", backend, health__kind="tcp", health__interval="50ms", health__fall="1"),
+        **pool("main", backend, health__kind="tcp", health__interval="1s", health__timeout="1s", health__fall="1"),
     }  # fmt: skip
     with Balancer(settings) as balancer, balancer.client() as client:
         until(lambda: control.seen(balancer)["backends"], "it to be known")
