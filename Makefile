@@ -1,6 +1,6 @@
 # Every target is one line that calls scripts/, where the work is.
 
-.PHONY: help install run test test-long lint check mutants compile test-compiled bench cache-tests compose-test clean lock up
+.PHONY: help install run test test-long soak lint check mutants compile test-compiled bench cache-tests compose-test clean lock up
 
 help:  ## What there is
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test-long: install  ## What takes longer than one wants to wait each time (CASES
 
 mutants: install  ## Small mistakes in app/domain and app/edge, and whether the tests notice (ARGS="app/domain/bucket.py --show")
 	@.venv/bin/python scripts/mutants.py $(ARGS)
+
+soak: install  ## Everything at once with faults, for 30 minutes (MINUTES=10)
+	@scripts/soak $(ARGS)
 
 compile:  ## .run/compiled: the same with its hot path compiled, for which it takes gcc and Python.h (PYTHON=)
 	@scripts/compile $(ARGS)

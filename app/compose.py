@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from random import Random
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.admin.cache import CachePurges
 from app.admin.control import Control
@@ -13,7 +13,10 @@ from app.admin.reload import Reloads
 from app.admin.routes import routes as admin_routes
 from app.domain.membership import Change
 from app.domain.tally import Tally, rules_of
+from app.edge.crowd import Crowd
 from app.edge.link import Link
+from app.engine.acme.keeper import Keeper
+from app.engine.acme.storage import prepare
 from app.engine.caches.purges import Purges
 from app.engine.calls import Calls
 from app.engine.client import Client
@@ -24,6 +27,7 @@ from app.engine.duty import Duty
 from app.engine.hints import Hints
 from app.engine.jobs import Jobs
 from app.engine.mirror import Copies
+from app.engine.passage import raising
 from app.engine.prober import Prober
 from app.engine.registrations import CLUSTER_LOOK, LOOK, Registrations
 from app.engine.reload import Reload
@@ -35,6 +39,7 @@ from app.engine.telemetry.journal import Journal
 from app.engine.telemetry.lines import LINES
 from app.engine.telemetry.tallies import Tallies
 from app.engine.topology import Topology
+from app.engine.transport import trust
 from app.engine.transport.transport import UpstreamTransport
 from app.engine.tunnels import Tunnels
 from app.groups.authorities import Authorities
@@ -42,11 +47,13 @@ from app.groups.gateway import Gateway
 from app.groups.mount import GroupMount
 from app.groups.stores import Stores
 from app.lifespan import Running, lifespan
+from app.middleware.buffered import Buffered
 from app.middleware.observe import Observe
 from app.middleware.overload import Lag
 from app.middleware.rescue import Rescue
 from app.plan import plan
 from app.planes import Planes
+from app.renewal import Renewal
 from app.snapshot import Ground, build
 
 if TYPE_CHECKING:
@@ -64,6 +71,7 @@ def create_app(settings: Settings) -> Planes:
         SettingsError: something that is asked for cannot be made.
     """
     table = plan(settings)  # before anything is opened
+    prepare(settings)  # before a listener looks for its certificates
     rng = Random()
 
     # The backends, and the way to them
@@ -82,8 +90,16 @@ def create_app(settings: Settings) -> Planes:
     tunnels = Tunnels()
     stores = Stores(settings.caches)
     authorities = Authorities()
+    crowd = Crowd()
     lag = Lag(settings.edge.max_loop_lag) if settings.edge.max_loop_lag else None
-    ground = Ground(topology, client, state, copies, tunnels, stores, authorities, lag, rng)
+    link = Link(settings.edge, crowd=crowd)
+
+    def waiting() -> int:
+        return link.buffered + transport.buffered
+
+    held = Buffered(settings.edge.max_buffered, waiting) if settings.edge.max_buffered else None
+    signs = tuple(sign for sign in (lag, held) if sign is not None)
+    ground = Ground(topology, client, state, copies, tunnels, stores, authorities, rng)
     now = build(settings, table, ground)
     gateway = Gateway(table, now.groups, settings.edge.encoded_slash)
 
@@ -97,16 +113,23 @@ def create_app(settings: Settings) -> Planes:
     topology.listen(follow)
 
     # What is written down
+    acme = settings.tls.acme
+    keeper = Keeper(acme, settings.tls.reload_interval) if acme.domains else None
+    renewals: list[Renewal[Any]] = []  # those of the listeners are known when the lifespan has begun
     line = LINES.get(settings.log.format)
     access_log = AccessLog(line) if line is not None else None
     instruments = Instruments(
         dispatchers=dispatchers,
         limited=lambda: [limiter.sample() for limiter in now.limiters.values()],
         mirrored=copies.sample,
+        crowd=crowd,
         caches=stores,
         dropped=lambda: access_log.dropped if access_log is not None else 0,
         state=state,
         lag=lag,
+        orders=keeper.sample if keeper is not None else list,
+        renewals=lambda: [*renewals, *trust.renewals(topology.pools.values())],
+        held=held,
     )
     observers = [instruments.observe, *((access_log.observe,) if access_log is not None else ())]
     journal = Journal(observers, [instruments.refused])
@@ -114,7 +137,7 @@ def create_app(settings: Settings) -> Planes:
     # The data plane, from the inside out
     rescue = Rescue(gateway, rng=rng)  # outside all that raise; inside Observe, so that its responses are timed
     observe = Observe(rescue, journal=journal)  # outside all: sees 429, 503 and crashes; closes every exchange
-    link = Link(settings.edge, journal.refuse)
+    link.refused = journal.refuse
     direct: Direct | None = None
     if settings.edge.driver == "direct":
         direct = Direct(
@@ -141,11 +164,12 @@ def create_app(settings: Settings) -> Planes:
     def put() -> None:
         """Have requests come to the snapshot that is now."""
         gateway.swap(now.table, now.groups, now.settings.edge.encoded_slash)
-        rescue.app = now.layers(gateway, lag)
+        rescue.app = now.layers(gateway, signs)
         if direct is not None:
             layers, end = way_in(rescue.app)
             direct.follow(layers if end is gateway else None, now.groups)  # else a layer has to wait for something
         link.follow(now.settings.edge)
+        crowd.trusted = now.trusted
         control.settings, control.route_table = now.settings, now.table
         planes.show(GroupMount(name, now.settings.groups[name], app, gateway) for name, app in now.groups.items())
 
@@ -179,6 +203,7 @@ def create_app(settings: Settings) -> Planes:
         stores=stores,
         authorities=authorities,
         lag=lag,
+        held=held,
         link=link,
         reload=reload,
         calls=calls,
@@ -187,13 +212,17 @@ def create_app(settings: Settings) -> Planes:
         crew=crew,
         tallies=tallies,
         hints=Hints(topology, boards, crew),
+        renewals=renewals,
+        keeper=keeper,
     )
     planes = Planes(
         data=observe,
         prefix=settings.admin.prefix,
-        routes=admin_routes(control, Reloads(reload, calls), registrations, CachePurges(stores.caches, purges)),
+        routes=admin_routes(control, Reloads(reload, calls), registrations, CachePurges(stores.keys, purges)),
         lifespan=partial(lifespan, running=running),
         direct=direct,
+        limits=lambda: link.settings,
+        refusing=lambda error: Observe(Rescue(raising(error), rng=rng), journal=journal),
     )
 
     put()

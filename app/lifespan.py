@@ -12,10 +12,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from app.edge.adopt import adopt
 from app.edge.link import STATE_KEY, Link
+from app.engine.acme.keeper import Keeper
 from app.engine.caches.purges import Purges
 from app.engine.calls import Calls
 from app.engine.client import Client
@@ -33,11 +35,14 @@ from app.engine.telemetry.access_log import AccessLog
 from app.engine.telemetry.journal import Journal
 from app.engine.telemetry.tallies import Tallies
 from app.engine.topology import Topology
+from app.engine.transport import trust
 from app.engine.tunnels import Tunnels
 from app.groups.authorities import Authorities
 from app.groups.stores import Stores
+from app.middleware.buffered import Buffered
 from app.middleware.overload import Lag
 from app.planes import Planes
+from app.renewal import Renewal
 from settings import Settings
 
 PATIENCE = 1.0
@@ -69,6 +74,7 @@ class Running:
     stores: Stores
     authorities: Authorities
     lag: Lag | None
+    held: Buffered | None
     link: Link
     reload: Reload[Any]
     calls: Calls
@@ -77,6 +83,8 @@ class Running:
     crew: Crew
     tallies: Tallies
     hints: Hints
+    renewals: list[Renewal[Any]]
+    keeper: Keeper | None
 
 
 @asynccontextmanager
@@ -118,6 +126,8 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
     hung_up = _on_hang_up(running)
     if running.lag is not None:
         running.jobs.start("loop lag", running.lag.run)
+    if running.held is not None:
+        running.jobs.start("buffered", running.held.run)
     assert app.lifespan_receive is not None
     adopted = adopt(
         app.lifespan_receive,
@@ -125,8 +135,15 @@ async def lifespan(app: Planes, running: Running) -> AsyncIterator[dict[str, Any
         drain=running.settings.drain,
         tls=running.settings.tls,
     )
-    if adopted is not None and adopted.certificate is not None:
-        running.jobs.start("certificate", adopted.certificate)
+    interval = running.settings.tls.reload_interval
+    if adopted is not None and adopted.names is not None:
+        running.renewals.extend(adopted.names.renewals)
+        if interval:
+            running.jobs.start("certificates", partial(adopted.names.watch, interval))
+    if interval:
+        running.jobs.start("trust", partial(trust.watch, running.topology, interval))
+    if running.keeper is not None:
+        running.jobs.start("acme", running.keeper.run)
     _settle()
     if multiprocessing.parent_process() is not None:
         await _ready(running.topology)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,17 +14,19 @@ from app.domain.fields import field_name
 from app.domain.registry import Registry
 from app.domain.routing import RouteTable
 from app.domain.strategies import STRATEGIES
-from app.edge import tls
+from app.edge.certificates import certificate
+from app.edge.tls import Guard
 from app.engine.caches import CACHES
 from app.engine.discovery import SOURCES
 from app.engine.transport import trust
 from app.groups.group import problems
+from app.renewal import authorities
 from settings.explain import meaning
 from settings.models import Choice
 from settings.problems import Problem, SettingsError, Wrong
 from settings.root import Settings
 from settings.shape import variable
-from settings.tls import ClientCertificateSettings
+from settings.tls import CertificateSettings, ClientCertificateSettings
 
 _AUTHORITIES = "write the path of a PEM file with the certificates of the authorities"
 _CERTIFICATE = "write the path of a PEM file with the certificate chain, and that of its key, without a password"
@@ -67,12 +70,27 @@ def _problems(settings: Settings) -> Iterator[Problem]:
             )
         if pool.tls.cert is not None:
             yield from _usable(settings, ("pools", name, "tls", "cert"), _CERTIFICATE, trust.context, pool.tls)
-    nobody, client = ClientCertificateSettings(), settings.tls.client
     for files in settings.tls.certificates:
-        yield from _usable(settings, ("tls", "certificates"), _CERTIFICATE, tls.Certificate.load, files, nobody)
-    if client.ca is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        yield from _usable(settings, ("tls", "client", "ca"), _AUTHORITIES, tls.ask, context, client)
+        yield from _usable(settings, ("tls", "certificates"), _CERTIFICATE, _load, files)
+    if settings.tls.client.ca is not None:
+        yield from _usable(settings, ("tls", "client", "ca"), _AUTHORITIES, _guard, settings.tls.client)
+    acme = settings.tls.acme
+    if acme.domains and any(find_spec(module) is None for module in ("acme", "josepy")):
+        yield _problem(settings, ("tls", "acme", "domains"), "acme is not installed", "pip install l7lb[acme]")
+    if acme.ca is not None:
+        yield from _usable(settings, ("tls", "acme", "ca"), _AUTHORITIES, authorities, acme.ca)
+
+
+def _load(files: CertificateSettings) -> None:
+    certificate(_server, files.cert, files.key)
+
+
+def _guard(client: ClientCertificateSettings) -> None:
+    Guard(client).stand(_server())
+
+
+def _server() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
 
 def _usable(

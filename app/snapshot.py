@@ -6,7 +6,7 @@ change goes on where the former left off, as far as that means the same. An exch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
@@ -23,9 +23,10 @@ from app.engine.relay import Relay
 from app.engine.state import Roomy
 from app.engine.switch import Switch
 from app.groups.group import build_group
+from app.middleware.challenges import Challenges
 from app.middleware.client_address import ClientAddress
 from app.middleware.hsts import Hsts
-from app.middleware.overload import Lag, Overload
+from app.middleware.overload import Overload, Sign
 from app.middleware.rate_limit import Limiter, rate_limited
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ class Ground:
     tunnels: Tunnels
     stores: Stores
     authorities: Authorities
-    lag: Lag | None
     rng: Random
 
 
@@ -85,7 +85,7 @@ class Snapshot:
     limiters: Mapping[str, Limiter]
     trusted: TrustedProxies
 
-    def layers(self, app: ASGIApp, lag: Lag | None) -> ASGIApp:
+    def layers(self, app: ASGIApp, signs: Iterable[Sign]) -> ASGIApp:
         """*app*, which routes, with what stands around it, from the inside out; what is off is not there."""
         settings = self.settings
         if (everybody := self.limiters.get(EVERYBODY)) is not None:
@@ -94,8 +94,10 @@ class Snapshot:
             app = Hsts(app, tls=settings.tls)  # inside ClientAddress, which may know the scheme better
         if self.trusted:
             app = ClientAddress(app, trusted=self.trusted)  # before anything that keys on the client
-        if lag is not None:
-            app = Overload(app, lag=lag)  # before all that costs something
+        for sign in signs:
+            app = Overload(app, sign=sign)  # before all that costs something
+        if settings.tls.acme.domains:
+            app = Challenges(app, settings.tls.acme.challenges)  # before all: an authority asks once, by any listener
         return app
 
 

@@ -212,7 +212,29 @@ async def redis_restarted(load: Load) -> str:
     return f"in use again after {took:.1f} s"
 
 
-STEPS = (scaled, backend_killed, balancer_killed, drained_everywhere, redis_restarted)
+async def confined(load: Load) -> str:
+    """Balancers and backends are nobody, may nothing, and cannot write to their root."""
+    looked = 0
+    for service in ("balancer1", "balancer2", "backend"):
+        for container in containers(service):
+            said = await asyncio.to_thread(podman, "exec", container, "sh", "-c", CONFINED)
+            found = said.split()
+            if found != ["10001", "0000000000000000", "0000000000000000", "1", "read-only"]:
+                raise RuntimeError(f"{service}: user, capabilities, no-new-privileges, root: {found}")
+            looked += 1
+    return f"{looked} containers"
+
+
+CONFINED = """id -u
+awk '$1 == "CapEff:" || $1 == "CapBnd:" || $1 == "NoNewPrivs:" { print $2 }' /proc/1/status
+for place in / /srv/l7lb /venv /usr/local /var/lib /etc; do touch "$place/x" 2>/dev/null && echo "$place" && exit; done
+echo read-only"""
+"""Prints user, effective and bounding capabilities, whether there are new privileges, and where files can be made.
+
+Not in /var/tmp: there podman mounts a tmpfs of its own over a read-only root.
+"""
+
+STEPS = (confined, scaled, backend_killed, balancer_killed, drained_everywhere, redis_restarted)
 
 
 async def played() -> tuple[int, int]:

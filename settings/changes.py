@@ -14,7 +14,8 @@ Path = tuple[str, ...]
 
 RESTART = (
     "config", "state", "caches", "log", "admin", "tls", "drain", "reload", "initial_grace", "edge.driver",
-    "edge.max_loop_lag",
+    "edge.max_loop_lag", "edge.max_buffered",
+    "edge.max_buffered",
 )  # fmt: skip
 """What is given to a process once, when it starts."""
 

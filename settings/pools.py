@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -33,9 +33,9 @@ def _url(value: str) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise Wrong("not a URL", _EXAMPLE) from None
-    if parts.scheme not in ("http", "https"):
+    if parts.scheme not in ("http", "https", "h2c"):
         near = value if re.fullmatch(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?", value) else ""
-        raise Wrong("neither http:// nor https://", f'write "http://{near}"' if near else _EXAMPLE)
+        raise Wrong("neither http://, https:// nor h2c://", f'write "http://{near}"' if near else _EXAMPLE)
     if not re.fullmatch(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|[0-9a-f:]*:[0-9a-f:.]*", host) or len(host) > 253:
         raise Wrong("there is no host in it, or not one that can be looked up", _EXAMPLE)
     if port == 0:
@@ -63,7 +63,7 @@ class BackendSettings(Frozen):
     """One backend: `http://10.0.0.1:8000` or `http://10.0.0.1:8000|weight=2|id=a`."""
 
     url: Annotated[str, AfterValidator(_url)]
-    """Where it is: http or https, host, and port when it is not 80 or 443."""
+    """Where it is: http, https or h2c (HTTP/2 without TLS), host, and port when it is not 80 or 443."""
     id: Annotated[str, AfterValidator(_id)] = Field(default_factory=_default_id)
     """Its name in logs and metrics; host:port when not given."""
     weight: int = Field(default=1, ge=0, le=65535)
@@ -121,7 +121,7 @@ class TimeoutSettings(Frozen):
     """How long an idle connection to a backend is kept; below the backend's own limit (uvicorn's is 5 s)."""
     header: Token | None = None
     """Header field that tells the backend how long it has: in milliseconds, or as gRPC writes it when it is
-    `grpc-timeout`. A client that sends it shortens `total`."""
+    `grpc-timeout`, which it is by itself where HTTP/2 is spoken. A client that sends it shortens `total`."""
 
     @model_validator(mode="after")
     def _each_within_its_whole(self) -> Self:
@@ -156,15 +156,52 @@ class BackendTlsSettings(Frozen):
     server_name: str = ""
     """Name to ask for and to verify; the host of the URL when not given."""
     cert: File = None
-    """PEM file of the certificate that we show to backends that ask for one; read at the start."""
+    """PEM file of the certificate that we show to backends that ask for one."""
     key: File = None
     """PEM file of its key; in the certificate's file when not given."""
+    alpn: Annotated[Listed[Literal["http/1.1", "h2"]], Field(min_length=1)] = ("http/1.1",)
+    """Protocols that are offered, the preferred one first: `http/1.1`, `h2`, or both."""
 
     @model_validator(mode="after")
     def _key_of_something(self) -> Self:
         if self.key is not None and self.cert is None:
             raise Wrong("a key without a certificate", "write the file of the certificate, too", at=("cert",))
         return self
+
+
+class ProxyHeaderSettings(Frozen):
+    """What the backends are told of a client before a connection begins: the PROXY protocol."""
+
+    version: int = Field(default=0, ge=0, le=2)
+    """Version of the header that connections to backends begin with, TLS or not, 1 or 2; 0 is none. They have to expect
+    it, and each connection is for one client then."""
+    tell: Listed[Literal["authority", "tls"]] = ()
+    """What version 2 tells beside the addresses: authority, the name that the client has asked for (SNI); tls, version
+    and suite of its TLS, and the common name in its certificate."""
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        if self.tell and self.version != 2:
+            raise Wrong(
+                f"version {self.version} tells addresses only", "write version 2, or leave it out", at=("tell",)
+            )
+        return self
+
+
+class Http2Settings(Frozen):
+    """How HTTP/2 is spoken with `h2c://` backends, and with `https://` ones that agree to `h2`."""
+
+    max_streams: int = Field(default=100, ge=1, le=10_000)
+    """Exchanges at a time on one connection, or fewer where the backend says so; then another one is opened."""
+    window: Size = Field(default=262_144, ge=1024, le=2**31 - 1)
+    """Bytes of a response that may wait for its client, before its backend stops."""
+    connection_window: Size = Field(default=4 * 2**20, ge=65_535, le=2**31 - 1)
+    """Bytes of all responses of a connection that may be on their way to us; at least `window`."""
+    ping: Duration = 0.0
+    """How long a connection with exchanges may be silent, before it is asked whether it lives; 0 is never. Many gRPC
+    servers end connections that ask more often than every 5m."""
+    ping_timeout: Duration = 10.0
+    """How long the answer may take."""
 
 
 class PoolSettings(Frozen):
@@ -183,7 +220,11 @@ class PoolSettings(Frozen):
     timeouts: TimeoutSettings = TimeoutSettings()
     """How long we wait for a backend."""
     tls: BackendTlsSettings = BackendTlsSettings()
-    """How an `https://` backend is trusted."""
+    """How an `https://` backend is trusted, and what is spoken with it."""
+    proxy_header: ProxyHeaderSettings = ProxyHeaderSettings()
+    """What the backends are told of a client before a connection begins."""
+    http2: Http2Settings = Http2Settings()
+    """How HTTP/2 is spoken with backends."""
     affinity: AffinityKey = ()
     """What requests for the same backend have in common: client, path, `header:<name>`, `cookie:<name>`,
     `query:<name>`, `module:function`, or several of them together. For rendezvous, ring_hash and maglev, which take the
@@ -220,6 +261,15 @@ class PoolSettings(Frozen):
         if twice:
             fix = 'give each an id of its own, as in "url|id=a"'
             raise Wrong(f'two backends have the id "{twice[0]}"', fix, at=("backends",))
+        return self
+
+    @model_validator(mode="after")
+    def _one_client_a_connection(self) -> Self:
+        message = "no PROXY header goes before HTTP/2, whose connections are for many clients"
+        if self.proxy_header.version and any(backend.url.startswith("h2c:") for backend in self.backends):
+            raise Wrong(message, "write http:// backends, or leave it out", at=("proxy_header", "version"))
+        if self.proxy_header.version and "h2" in self.tls.alpn:
+            raise Wrong(message, "leave out h2 here, or proxy_header.version", at=("tls", "alpn"))
         return self
 
     @model_validator(mode="after")

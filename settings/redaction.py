@@ -11,7 +11,9 @@ from settings.sources import ROOT
 REDACTED = "**********"
 _LONGEST = 80
 # Of keys that are not ours, such as names of header fields: nothing else says what their values are.
-_NAMES = re.compile(r"token|secret|passw|authorization|cookie|credential|api[-_]?key|private[-_]?key", re.IGNORECASE)
+_NAMES = re.compile(
+    r"token|secret|passw|authorization|cookie|credential|signature|session|api[-_]?key|[-_]key$", re.IGNORECASE
+)
 _USERINFO = re.compile(r"(?<=redis://).+(?=@)|(?<=rediss://).+(?=@)|(?<=//)[^/@\s]+(?=@)|(?<=[?&]password=)[^&\s]+")
 
 

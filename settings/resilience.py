@@ -50,10 +50,13 @@ def _a_second(value: float) -> float:
 class HealthSettings(Frozen):
     """Probes of a backend."""
 
-    kind: Literal["http", "tcp", "none"] | None = None
-    """http when a path is given, else tcp, when not said; none switches probes off."""
+    kind: Literal["http", "tcp", "grpc", "none"] | None = None
+    """http when a path is given, else tcp, when not said; grpc calls `grpc.health.v1.Health/Check`; none switches
+    probes off."""
     path: Annotated[str, AfterValidator(plain_path)] | None = None
     """What an http probe asks for."""
+    service: Annotated[Token, Field(max_length=127)] | None = None
+    """Which service a grpc probe asks for; the server as a whole when not given."""
     method: Token = "GET"
     """Method of an http probe."""
     host: FieldValue = ""

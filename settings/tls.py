@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
+from settings.acme import AcmeSettings
 from settings.models import File, Frozen, Listed
 from settings.problems import Wrong
 from settings.units import Duration
@@ -38,6 +39,9 @@ class ClientCertificateSettings(Frozen):
     """PEM file of the authorities whose clients are known; no client is asked for a certificate without it."""
     mode: Literal["required", "optional"] = "required"
     """optional: who has none comes in all the same, without the fields; who shows a wrong one never does."""
+    chain: bool = False
+    """Whether backends are told the certificates between the client's and the authority's, too, as `Client-Cert-Chain`.
+    Clients get no tickets then, since a session that is resumed has none."""
 
 
 class TlsSettings(Frozen):
@@ -49,6 +53,8 @@ class TlsSettings(Frozen):
     """What a client gets that asks for a name in none of them, or for none: the first certificate, or no connection."""
     client: ClientCertificateSettings = ClientCertificateSettings()
     """Certificates of clients."""
+    acme: AcmeSettings = AcmeSettings()
+    """Certificates that an authority issues and renews by itself."""
     reload_interval: Duration = 2.0
     """How often the certificate files are looked at; 0 never."""
     handshake_timeout: Duration = 5.0
@@ -57,3 +63,16 @@ class TlsSettings(Frozen):
     """max-age of `Strict-Transport-Security` on responses over TLS; 0 leaves it out."""
     hsts_subdomains: bool = False
     """Whether it is meant for all subdomains, too."""
+
+    @model_validator(mode="after")
+    def _looked_at(self) -> Self:
+        if self.acme.domains and not self.reload_interval:
+            fix = 'write one such as "2s", or leave it out'
+            raise Wrong("certificates by acme are renewed, and never looked at", fix, at=("reload_interval",))
+        return self
+
+    @property
+    def served(self) -> tuple[CertificateSettings, ...]:
+        """Those of `certificates`, and those by ACME."""
+        by_acme = (CertificateSettings(cert=self.acme.file(domain)) for domain in self.acme.domains)
+        return (*self.certificates, *by_acme)

@@ -21,7 +21,7 @@ from settings.models import Frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from app.middleware.cache import Cache
+    from app.engine.caches.keys import Keys
 
 _log = logging.getLogger("l7lb.admin")
 
@@ -62,11 +62,11 @@ class CachePurges:
     """`/cache/purge`: POST forgets, and says how many responses that were, and who has done it.
 
     Args:
-        caches: by group.
+        keys: of each group that has a cache.
     """
 
-    def __init__(self, caches: Mapping[str, Cache], purges: Purges) -> None:
-        self._caches = caches
+    def __init__(self, keys: Mapping[str, Keys], purges: Purges) -> None:
+        self._keys = keys
         self._purges = purges
 
     async def answer(self, request: Request) -> Response:
@@ -90,17 +90,17 @@ class CachePurges:
             scheme, host, target = _split(prefix, "prefix")
             for name in groups:
                 if target:
-                    begin = self._caches[name].key_of(scheme, host, b"") + target
+                    begin = self._keys[name].of(scheme, host, b"") + target
                 else:
                     begin = f"{name} {scheme}://{host}".encode()
                 yield Purge("prefix", begin, soft=asked.soft)
         for url in asked.url:
             scheme, host, target = _split(url, "url")
             for name in groups:
-                yield Purge("key", self._caches[name].key_of(scheme, host, target or b"/"), soft=asked.soft)
+                yield Purge("key", self._keys[name].of(scheme, host, target or b"/"), soft=asked.soft)
 
     def _groups(self, group: str) -> list[str]:
-        known = list(self._caches)
+        known = list(self._keys)
         if group and group not in known:
             detail = f"group {group} has no cache"
             raise Refusal(422, detail, errors=[{"at": "group", "message": detail}])

@@ -17,7 +17,7 @@ from app.admin.control import Control
 from app.admin.reload import Reloads
 from app.domain.metrics import CONTENT_TYPE
 from app.engine.registrations import Registrations
-from app.middleware.admin_token import AdminToken
+from app.middleware.admin_token import AdminToken, Tries
 
 
 def routes(control: Control, reloads: Reloads, registrations: Registrations, purges: CachePurges) -> list[BaseRoute]:
@@ -48,7 +48,7 @@ def routes(control: Control, reloads: Reloads, registrations: Registrations, pur
     found: list[BaseRoute] = [Route("/live", live), Route("/ready", ready)]
     token = control.settings.admin.token
     if token is not None:
-        guard = [Middleware(AdminToken, token=token.get_secret_value())]
+        guard = [Middleware(AdminToken, token=token.get_secret_value(), tries=Tries())]
         secured = {"/config": config, "/pools": pools, "/routes": groups, "/metrics": metrics}
         found += [Route(path, endpoint, middleware=guard) for path, endpoint in secured.items()]
         backends = Backends(control.topology, registrations)

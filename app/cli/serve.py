@@ -12,7 +12,7 @@ from app.edge.listeners import Listener
 
 EXAMPLES = """\
 addresses:
-  https://0.0.0.0:8443                    needs --cert or LB_TLS__CERTIFICATES
+  https://0.0.0.0:8443                    needs --cert, LB_TLS__CERTIFICATES or LB_TLS__ACME__DOMAINS
   http://0.0.0.0:8080?redirect=https      sends clients to the first https address
   unix:/run/l7lb.sock                     plain HTTP on a Unix socket
   http://127.0.0.1:9000?admin             the control plane; the other addresses then do not serve it
@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
 
     settings = read(args)
     cert, key = args.cert, args.key
-    if cert is None and settings.tls.certificates:
-        cert, key = settings.tls.certificates[0].cert, settings.tls.certificates[0].key
+    if cert is None and settings.tls.served:
+        cert, key = settings.tls.served[0].cert, settings.tls.served[0].key
     try:
         return serve(
             create_app(settings),
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
             key=key,
             prefix=settings.admin.prefix,
             handshake_timeout=settings.tls.handshake_timeout,
+            challenges=bool(settings.tls.acme.domains),
         )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

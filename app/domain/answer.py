@@ -83,11 +83,16 @@ def answer(error: ProxyError, request_id: str, accept: bytes, pages: Pages | Non
     return _fields(error, media.encode() + (b"" if media.endswith("json") else b"; charset=utf-8")), body.encode()
 
 
+def proxy_status(error: ProxyError) -> bytes:
+    """Who failed, and how (RFC 9209)."""
+    return b"%b; error=%b" % (PROXY_NAME, error.error_type.encode())
+
+
 def _fields(error: ProxyError, content_type: bytes) -> list[Field]:
     fields = [
         (b"content-type", content_type),
         (b"cache-control", b"no-store"),
-        (b"proxy-status", b"%b; error=%b" % (PROXY_NAME, error.error_type.encode())),
+        (b"proxy-status", proxy_status(error)),
     ]
     if error.retry_after is not None:
         fields.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after))))

@@ -12,7 +12,7 @@ from app.domain.health import Health, State
 from settings.pools import BackendSettings
 from settings.resilience import BreakerSettings, HealthSettings
 
-_PORTS = {"http": 80, "https": 443}
+_PORTS = {"http": 80, "https": 443, "h2c": 80}
 _UNSAID = BreakerSettings()
 
 

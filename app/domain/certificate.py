@@ -1,4 +1,4 @@
-"""Which server names a certificate is for, read from its DER (RFC 5280 section 4.2.1.6).
+"""Which server names a certificate is for, and for how long, read from its DER (RFC 5280 sections 4.1.2 and 4.2.1.6).
 
 Python's `ssl` tells them of a peer's certificate only, after a handshake. Only so much is read here as leads to them;
 whether it is a good certificate, OpenSSL says.
@@ -6,9 +6,13 @@ whether it is a good certificate, OpenSSL says.
 
 from __future__ import annotations
 
+import re
+from calendar import timegm
 from collections.abc import Iterator
+from typing import NamedTuple
 
-_SEQUENCE, _OCTETS, _OID, _EXTENSIONS, _DNS = 0x30, 0x04, 0x06, 0xA3, 0x82
+_SEQUENCE, _OCTETS, _OID, _VERSION, _EXTENSIONS, _DNS, _UTC_TIME = 0x30, 0x04, 0x06, 0xA0, 0xA3, 0x82, 0x17
+_TIME = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})Z")
 _SUBJECT_ALT_NAME = b"\x55\x1d\x11"
 
 
@@ -25,6 +29,35 @@ def dns_names(der: bytes) -> tuple[str, ...]:
                     names = _parts(_first(_SEQUENCE, _first(_OCTETS, extension)))
                     return tuple(name.decode("ascii").lower() for kind, name in names if kind == _DNS)
     return ()
+
+
+class Issued(NamedTuple):
+    """From when to when, in wall-clock seconds, a certificate is valid; and whether it has issued itself."""
+
+    begins: float
+    ends: float
+    by_itself: bool
+
+
+def issued(der: bytes) -> Issued:
+    """What the certificate *der* says of how it was issued. Raises ValueError for what is no certificate."""
+    ((_, certificate),) = _parts(der)
+    fields = [content for tag, content in _parts(_first(_SEQUENCE, certificate)) if tag != _VERSION]
+    if len(fields) < 5:  # serial number, algorithm, issuer, validity, subject
+        raise ValueError("not a certificate")
+    begins, ends = (_seconds(tag, content) for tag, content in _parts(fields[3]))
+    return Issued(begins, ends, fields[2] == fields[4])
+
+
+def _seconds(tag: int, content: bytes) -> float:
+    """Of a UTCTime or a GeneralizedTime; of the former, years from 50 on are of the last century (section 4.1.2.5)."""
+    text = content.decode("ascii")
+    if tag == _UTC_TIME:
+        text = ("19" if text[:2] >= "50" else "20") + text
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError("not a time")
+    return timegm(tuple(map(int, found.groups())))
 
 
 def _first(wanted: int, data: bytes) -> bytes:

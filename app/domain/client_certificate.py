@@ -1,6 +1,6 @@
 """What backends and rules are told of a client's certificate, as fields of its requests; no client can write them.
 
-`Client-Cert` is that of RFC 9440; the others are for rules and for people:
+`Client-Cert` and `Client-Cert-Chain` are those of RFC 9440; the others are for rules and for people:
 
     X-Client-Cert-Subject    the subject, as RFC 4514 writes it, in ASCII: `CN=alice,O=Example`
     X-Client-Cert-Names      `DNS:a.example.org, URI:spiffe://example.org/a`; what could be misread is written %2C
@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.domain.headers import CLIENT_CERTIFICATE, Fields
@@ -29,9 +29,14 @@ _ALIKE = bytes.maketrans(b"_.", b"--")
 """What CGI and its heirs take for the same name."""
 
 
-def described(der: bytes, told: Mapping[str, Any]) -> Fields:
-    """The fields for a verified certificate: *der*, and what `ssl.SSLSocket.getpeercert()` tells of it."""
-    fields = [(b"client-cert", b":" + base64.b64encode(der) + b":")]
+def described(der: bytes, told: Mapping[str, Any], chain: Sequence[bytes] = ()) -> Fields:
+    """The fields for a verified certificate: *der*, and what `ssl.SSLSocket.getpeercert()` tells of it.
+
+    *chain* is what it was verified by, each the issuer of the one before; without any there is no field for them.
+    """
+    fields = [(b"client-cert", _bytes(der))]
+    if chain:
+        fields.append((b"client-cert-chain", b", ".join(map(_bytes, chain))))
     if subject := _subject(told.get("subject", ())):
         fields.append((b"x-client-cert-subject", subject))
     if names := _names(told.get("subjectAltName", ())):
@@ -57,6 +62,11 @@ def certified(headers: Fields, fields: Fields) -> Fields:
         else:
             kept.append((name, value))
     return kept + fields
+
+
+def _bytes(der: bytes) -> bytes:
+    """RFC 8941 section 3.3.5."""
+    return b":" + base64.b64encode(der) + b":"
 
 
 def _subject(parts: Any) -> bytes:

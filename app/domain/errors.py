@@ -177,6 +177,14 @@ class Full(NoBackend):
     """Backends are available, and all are at their limit."""
 
 
+class Exhausted(ProxyError):
+    """The system has nothing left to make a connection to the backend with: descriptors, ports, memory."""
+
+    status = 503
+    error_type = "connection_limit_reached"
+    retry_after = 1.0
+
+
 class InternalError(ProxyError):
     """A defect of ours; the log has the traceback."""
 
@@ -242,6 +250,12 @@ class StaleConnection(ConnectionTerminated):
     """A kept connection turned out to be closed: not one byte came back on it."""
 
 
+class StreamRefused(ConnectionTerminated):
+    """The backend says that it has not looked at the request: one too many, or its connection is about to end."""
+
+    sent = False
+
+
 class ResponseTimeout(UpstreamError):
     """The response head did not arrive in time."""
 
@@ -291,9 +305,12 @@ class Answered(Exception):
         status: of the response.
 
         fields: of the response, but for what every response gets.
+
+        body: of the response.
     """
 
-    def __init__(self, status: int, fields: Sequence[tuple[bytes, bytes]]) -> None:
+    def __init__(self, status: int, fields: Sequence[tuple[bytes, bytes]], body: bytes = b"") -> None:
         super().__init__(status)
         self.status = status
         self.fields = fields
+        self.body = body

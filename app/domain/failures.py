@@ -22,6 +22,10 @@ class Failures:
         self._keep = keep
         self._since: dict[str, tuple[float, int]] = {}
 
+    def __bool__(self) -> bool:
+        """Whether anybody has failed of late."""
+        return bool(self._since)
+
     def wait(self, client: str, now: float) -> float:
         """How long *client* has to wait before it may try again; 0 when it may."""
         since, count = self._since.get(client, (now, 0))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from app.domain.headers import HOP_BY_HOP, NEVER_TRAILERS, Field, Fields
+from app.domain.headers import HOP_BY_HOP, NEVER_TRAILERS, Field, Fields, alike
 from settings.problems import Wrong
 
 if TYPE_CHECKING:
@@ -18,12 +18,15 @@ _FRAMING = HOP_BY_HOP | {b"content-length"}
 
 
 class FieldRules:
-    """What is done to the fields of a message, either way. Names are lower-cased here, and come lower-cased."""
+    """What is done to the fields of a message, either way. Names are lower-cased here, and come lower-cased.
+
+    With a field goes what some backends take for it: `X_User` with `X-User`.
+    """
 
     __slots__ = ("_added", "_dropped")
 
     def __init__(self, dropped: Iterable[bytes], added: Iterable[Field]) -> None:
-        self._dropped = frozenset(dropped)
+        self._dropped = alike(dropped)
         self._added = tuple(added)
 
     @classmethod

@@ -6,6 +6,7 @@ Fields are `(name, value)` pairs of bytes, names in lower case, order and duplic
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import product
 
 from app.domain.errors import ResponseInvalid
 
@@ -28,6 +29,11 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110 section 7.6.1 and what older proxies left behind."""
 
+DIGITS = 19
+"""Of a Content-Length, at most: those of a signed 64 bit number. More zeros in front are not read everywhere."""
+LARGEST = (1 << 63) - 1
+"""The largest signed 64 bit number. To who reads into one, a larger Content-Length is negative."""
+
 CLIENT_CERTIFICATE = frozenset(
     {b"client-cert", b"client-cert-chain", b"x-client-cert-subject", b"x-client-cert-names", b"x-client-cert-sha256"}
 )
@@ -42,6 +48,9 @@ NEVER_TRAILERS = HOP_BY_HOP | CLIENT_CERTIFICATE | {
 }  # fmt: skip
 """What says how a message is framed, routed, modified, authenticated or understood: RFC 9110 section 6.5.1."""
 
+OF_THE_CONNECTION = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
+"""What `Connection` cannot take out of a request: it goes no further anyway, or is made anew."""
+
 _RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"date"}
 _OWN_TOKENS = frozenset({b"close", b"keep-alive", b""})
 _NOTHING: frozenset[bytes] = frozenset()
@@ -54,6 +63,26 @@ def connection_listed(value: bytes) -> frozenset[bytes]:
     return frozenset(token.strip() for token in value.lower().split(b",")) - _OWN_TOKENS
 
 
+def without_listed(headers: Fields) -> Fields:
+    """A request's *headers* without what its `Connection` lists, which then lists only names of `OF_THE_CONNECTION`.
+
+    That is done before anybody looks at them. Else a cache would keep by a field what was answered without it, and a
+    client could have taken out on the way what we put in.
+    """
+    named: frozenset[bytes] = frozenset()
+    kept: list[bytes] = []
+    for name, value in headers:
+        if name == b"connection":
+            named |= connection_listed(value)
+            kept += [token.strip() for token in value.split(b",")]
+    named -= OF_THE_CONNECTION
+    if not named:
+        return headers
+    fields = [field for field in headers if field[0] not in named and field[0] != b"connection"]
+    rest = b", ".join([token for token in kept if token and token.lower() not in named])
+    return [*fields, (b"connection", rest)] if rest else fields
+
+
 def listed(name: bytes, headers: Iterable[Field]) -> bytes:
     """All values of *name* as one list, as RFC 9110 section 5.3 joins them; b"" without any."""
     return b", ".join(value for field, value in headers if field == name)
@@ -62,6 +91,15 @@ def listed(name: bytes, headers: Iterable[Field]) -> bytes:
 def takes_trailers(headers: Iterable[Field]) -> bool:
     """Whether a request has `TE: trailers` (RFC 9110 section 10.1.4)."""
     return b"trailers" in [part.strip().lower() for part in listed(b"te", headers).split(b",")]
+
+
+def alike(names: Iterable[bytes]) -> frozenset[bytes]:
+    """*names*, and all that CGI and WSGI take for them, which do not tell `_` from `-`."""
+    return frozenset(
+        name[0] + b"".join(rest)
+        for name in (name.split(b"-") for name in names)
+        for rest in product(*((b"-" + part, b"_" + part) for part in name[1:]))
+    )
 
 
 def spelled(names: Iterable[str]) -> frozenset[bytes]:

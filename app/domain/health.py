@@ -30,7 +30,7 @@ class State(StrEnum):
     CHECKING = "checking"
 
 
-def probe_kind(settings: HealthSettings) -> Literal["http", "tcp", "none"]:
+def probe_kind(settings: HealthSettings) -> Literal["http", "tcp", "grpc", "none"]:
     """What kind of probe *settings* ask for: `http` when a path is given, else `tcp`, when the kind is not said."""
     return settings.kind or ("tcp" if settings.path is None else "http")
 

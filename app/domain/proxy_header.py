@@ -1,4 +1,4 @@
-r"""What a proxy in front of us says of a connection before it begins: the PROXY protocol, version 1 and 2.
+r"""What a proxy says of a connection before it begins, one in front of us or we: the PROXY protocol, version 1 and 2.
 
     version 1    PROXY TCP4 192.0.2.1 198.51.100.7 40000 443\r\n
     version 2    12 bytes of signature, version and command, family, length; addresses; what else there may be (TLVs)
@@ -9,8 +9,8 @@ Source: The PROXY protocol, versions 1 & 2, of HAProxy's documentation (2020/03/
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv6Address
-from struct import unpack
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from struct import pack, unpack
 from typing import NamedTuple
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -26,6 +26,12 @@ _LINE = re.compile(rb"PROXY TCP([46]) ([0-9A-Fa-f.:]+) ([0-9A-Fa-f.:]+) (0|[1-9]
 _UNKNOWN = re.compile(rb"PROXY UNKNOWN(?: [^\r\n]*)?\r\n")
 _LOCAL, _PROXY = 0x20, 0x21
 _TCP4, _TCP6 = 0x11, 0x21
+_TLS, _TLS_VERSION, _TLS_NAME, _TLS_CIPHER = 0x20, 0x21, 0x22, 0x23
+_AUTHORITY = 0x02
+_OVER_TLS, _CERTIFIED = 0x01, 0x02 | 0x04
+
+LOCAL = {1: b"PROXY UNKNOWN\r\n", 2: SIGNATURE + bytes((_LOCAL, 0, 0, 0))}
+"""By version, what begins a connection of our own."""
 
 
 class Malformed(ValueError):
@@ -37,6 +43,23 @@ class Ends(NamedTuple):
 
     client: Address
     server: Address
+
+
+class Tls(NamedTuple):
+    """What is told of a client's TLS.
+
+    Attributes:
+        version, cipher: as OpenSSL names them: `TLSv1.3`.
+
+        certified: it has shown a certificate, which was verified.
+
+        name: the common name in that; "" for none.
+    """
+
+    version: str
+    cipher: str
+    certified: bool
+    name: str
 
 
 def length(data: bytes) -> int:
@@ -71,6 +94,77 @@ def ends(header: bytes) -> Ends | None:
         Malformed: it cannot be understood.
     """
     return _second(header) if header.startswith(SIGNATURE) else _first(header)
+
+
+def between(client: str, client_port: int, server: str, server_port: int) -> Ends | None:
+    """Both ends as a header can name them: of one family, an IPv4 address among IPv6 ones mapped.
+
+    What *server* is not an address for, is told as none and port 0. None where *client* is not an address, as on a Unix
+    socket.
+    """
+    near = _parsed(client)
+    if near is None:
+        return None
+    far = _parsed(server)
+    if far is None:
+        far, server_port = type(near)(0), 0
+    if near.version != far.version:
+        near, far = _mapped(near), _mapped(far)
+    return Ends((str(near), client_port), (str(far), server_port))
+
+
+def header_1(both: Ends | None) -> bytes:
+    """The line of version 1; None is told as not known. *both* are as `between` has them."""
+    if both is None:
+        return LOCAL[1]
+    (client, client_port), (server, server_port) = both
+    family = 6 if ":" in client else 4
+    return f"PROXY TCP{family} {client} {server} {client_port} {server_port}\r\n".encode("ascii")
+
+
+def header_2(both: Ends | None, authority: str = "", tls: Tls | None = None) -> bytes:
+    """The header of version 2; None is told as LOCAL: HAProxy closes what is not, and has no address.
+
+    Args:
+        both: as `between` has them.
+
+        authority: the name that the client has asked for in TLS (SNI); "" for none.
+
+        tls: None is not told.
+    """
+    if both is None:
+        return LOCAL[2]
+    (client, client_port), (server, server_port) = both
+    said = ip_address(client).packed + ip_address(server).packed + pack("!HH", client_port, server_port)
+    if authority:
+        said += _told(_AUTHORITY, authority.encode(errors="replace"))
+    if tls is not None:
+        flags = _OVER_TLS | (_CERTIFIED if tls.certified else 0)
+        about = _told(_TLS_VERSION, tls.version.encode()) + _told(_TLS_CIPHER, tls.cipher.encode())
+        if tls.name:
+            about += _told(_TLS_NAME, tls.name.encode(errors="replace"))
+        said += _told(_TLS, pack("!BI", flags, not tls.certified) + about)
+    return SIGNATURE + bytes((_PROXY, _TCP6 if ":" in client else _TCP4)) + pack("!H", len(said)) + said
+
+
+def _told(kind: int, value: bytes) -> bytes:
+    """A TLV (section 2.2)."""
+    return pack("!BH", kind, len(value)) + value
+
+
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    """An address, a mapped one as IPv4, and none has a zone; None when *text* is none."""
+    try:
+        parsed = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(parsed, IPv6Address):
+        return parsed.ipv4_mapped or IPv6Address(int(parsed))
+    return parsed
+
+
+def _mapped(address: IPv4Address | IPv6Address) -> IPv6Address:
+    return IPv6Address(0xFFFF << 32 | int(address)) if address.version == 4 else IPv6Address(int(address))
 
 
 def _first(line: bytes) -> Ends | None:

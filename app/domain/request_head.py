@@ -5,7 +5,16 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-from app.domain.headers import HOP_BY_HOP, Field, Fields, connection_listed, takes_trailers
+from app.domain.headers import (
+    HOP_BY_HOP,
+    OF_THE_CONNECTION,
+    Field,
+    Fields,
+    alike,
+    connection_listed,
+    takes_trailers,
+    without_listed,
+)
 from app.domain.trace import accepted_request_id, new_ids, new_traceparent, valid_traceparent
 
 if TYPE_CHECKING:
@@ -36,7 +45,7 @@ class RequestHeadRule:
             own |= {b"x-request-id"}
         if self._trace != "pass":
             own |= {b"traceparent"}
-        self._special = HOP_BY_HOP | forwarded.names | own
+        self._special = alike(HOP_BY_HOP | forwarded.names | own)
 
     def build(self, exchange: Exchange, headers: Fields) -> tuple[bytes, bytes, int]:
         """The head for *headers* as the client sent them; gives the exchange its request id.
@@ -48,6 +57,7 @@ class RequestHeadRule:
 
             length: of the body in bytes; 0 without a body, CHUNKED when it is not known before its end.
         """
+        came = headers
         if self._fields is not None:
             headers = self._fields.apply(headers)
         special = self._special
@@ -67,7 +77,7 @@ class RequestHeadRule:
             elif name == b"content-length":
                 if length != CHUNKED:
                     length = int(field[1])
-                    lines.append(b"content-length: %b\r\n" % field[1])
+                    lines.append(b"content-length: %d\r\n" % length)
             elif name == b"transfer-encoding":
                 length = CHUNKED
             elif name == b"x-request-id":
@@ -78,8 +88,8 @@ class RequestHeadRule:
                 trailers = trailers or takes_trailers((field,))
             else:
                 sent.append(field)
-        if connection and (taken := connection_listed(connection)):
-            lines = [line for line in lines if line.partition(b":")[0] not in taken or line.startswith(b"content-le")]
+        if connection and connection_listed(connection) - OF_THE_CONNECTION:
+            return self.build(exchange, without_listed(came))
         if length == CHUNKED:
             lines = [line for line in lines if not line.startswith(b"content-length:")]
             lines.append(b"transfer-encoding: chunked\r\n")

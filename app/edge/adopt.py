@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import ssl
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
@@ -18,10 +19,12 @@ from uvicorn import Config
 from uvicorn.lifespan.on import LifespanOn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from app.edge.certificates import ServerNames, certificate
+from app.edge.descriptors import room, watch
 from app.edge.drain import Drain, running_server
 from app.edge.link import Link
 from app.edge.protocol import EdgeProtocol
-from app.edge.tls import SUITES, Certificate, ServerNames, ask, identify, policy
+from app.edge.tls import SPOKEN, SUITES, Guard, identify, policy
 from settings.problems import Problem, SettingsError
 from settings.root import DrainSettings
 from settings.tls import TlsSettings
@@ -39,11 +42,11 @@ class Adopted:
     Attributes:
         config: its configuration.
 
-        certificate: the job that loads a changed certificate; None without TLS.
+        names: the certificates that it serves; None without TLS.
     """
 
     config: Config
-    certificate: Callable[[], Awaitable[None]] | None
+    names: ServerNames | None
     drain: Drain | None
 
     def release(self) -> None:
@@ -65,15 +68,16 @@ def adopt(receive: Callable[..., Any], *, link: Link, drain: DrainSettings, tls:
     if config is None:
         if asked:
             raise _unasked("another server than uvicorn")
+        _plain_hypercorn(receive)
         log.warning(
-            "this server is not uvicorn: it has to limit request heads (bytes, fields, time), stalled bodies and idle "
-            "connections, refuse requests that can be read in two ways, drop trailers and restrict TLS by itself"
+            "this server is not uvicorn: it has to limit by itself how long request heads and bodies take and "
+            "connections are idle, to restrict TLS, and to finish what is on its way when it stops"
         )
         return None
     _headers(config)
     if config.timeout_graceful_shutdown is None:
         config.timeout_graceful_shutdown = ceil(drain.grace)
-    certificate = _tls(config, tls) if config.ssl is not None else None
+    names = _tls(config, tls) if config.ssl is not None else None
     server = running_server()
     stopping = Drain(server, link, drain.delay) if server is not None and server.config is config else None
     if config.http == "auto" and not config.http2:
@@ -86,11 +90,13 @@ def adopt(receive: Callable[..., Any], *, link: Link, drain: DrainSettings, tls:
             "the request's fields, and what is refused below the app is not logged",
             config.http if isinstance(config.http, str) else config.http_protocol_class.__name__,
         )
+    link.crowd.most = room()
+    watch(asyncio.get_running_loop())
     if config.timeout_keep_alive != UVICORN_KEEP_ALIVE:
         link.said["keep_alive"] = float(config.timeout_keep_alive)
         link.follow(link.settings)
-    link.identify = identify if asked else None
-    return Adopted(config, certificate, stopping)
+    link.identify = partial(identify, chain=tls.client.chain) if asked else None
+    return Adopted(config, names, stopping)
 
 
 def config_of(receive: Callable[..., Any]) -> Config | None:
@@ -101,6 +107,14 @@ def config_of(receive: Callable[..., Any]) -> Config | None:
         if isinstance(owner, LifespanOn):
             return owner.config
     return None
+
+
+def _plain_hypercorn(receive: Callable[..., Any]) -> None:
+    """No Date and Server beside the backend's, where it is hypercorn."""
+    owner: Any = getattr(receive, "__self__", None)
+    if type(owner).__module__ == "hypercorn.asyncio.lifespan":
+        config = owner.config
+        config.include_date_header = config.include_server_header = False
 
 
 def _headers(config: Config) -> None:
@@ -118,15 +132,28 @@ def _unasked(by: str) -> SettingsError:
     return SettingsError([Problem("tls.client.ca", "LB_TLS__CLIENT__CA", message, "leave that out, or this")])
 
 
-def _tls(config: Config, tls: TlsSettings) -> Callable[[], Awaitable[None]] | None:
-    context = config.ssl
-    assert context is not None
-    suites = config.ssl_ciphers or SUITES
-    policy(context, suites=suites)
-    ask(context, tls.client)
-    if config.ssl_certfile is None:
+def _tls(config: Config, tls: TlsSettings) -> ServerNames | None:
+    guard = Guard(tls.client)
+    protocols: Sequence[str] = getattr(config.http_protocol_class, "alpn_protocols", None) or SPOKEN  # another's
+
+    def restrict(context: ssl.SSLContext) -> ssl.SSLContext:
+        policy(context, suites=config.ssl_ciphers or SUITES, protocols=protocols)
+        guard.stand(context)
+        return context
+
+    def made() -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if config.ssl_ca_certs:
+            context.load_verify_locations(config.ssl_ca_certs)
+            context.verify_mode = ssl.VerifyMode(config.ssl_cert_reqs)
+        return restrict(context)
+
+    if config.ssl_certfile is None:  # a context from somebody's factory, which we know no files of
+        assert config.ssl is not None
+        restrict(config.ssl)
         return None
-    first = Certificate(context, config.ssl_certfile, config.ssl_keyfile, config.ssl_keyfile_password)
-    others = [Certificate.load(files, tls.client, suites) for files in tls.certificates]
-    names = ServerNames([first, *others], strict=tls.sni == "strict")
-    return partial(names.watch, tls.reload_interval) if tls.reload_interval else None
+    first = certificate(made, config.ssl_certfile, config.ssl_keyfile, config.ssl_keyfile_password)
+    others = [certificate(made, each.cert, each.key) for each in tls.served if each.cert != config.ssl_certfile]
+    names = ServerNames([first, *others], guard, strict=tls.sni == "strict")
+    config.ssl = names.front
+    return names

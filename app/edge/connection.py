@@ -32,6 +32,8 @@ class Connection:
 
         identity: makes the fields of each request say who the client is; None when clients are not asked for that.
 
+        counted: None when it is not counted in the crowd; else the client that it counts for, "" for none.
+
         drained: None while the client reads quickly enough; else resolved when it has caught up.
 
         read_deadline, write_deadline: see `Timed`; what they mean depends on what is being waited for.
@@ -61,6 +63,7 @@ class Connection:
         self.ends: Ends | None = None
         self.scheme = "http"
         self.identity: Identity | None = None
+        self.counted: str | None = None
         self.read_deadline = NEVER
         self.write_deadline = NEVER
         self.drained: asyncio.Future[None] | None = None
@@ -80,14 +83,14 @@ class Connection:
         sweep = self.link.sweep
         if sweep is None or sweep.loop is not self.loop:
             sweep = self.link.sweep = Sweep(self.loop)
-        sweep.add(self)
         if transport.get_extra_info("sslcontext") is not None:
             self.scheme = "https"
         if self.link.identify is not None:
             self.identity = self.link.identify(transport.get_extra_info("ssl_object"))
         self.read_deadline = self.loop.time() + self.settings.header_timeout
-        if not self._addresses():
+        if not self._addresses() or not self.link.crowd.admit(self, sweep):
             transport.abort()
+        sweep.add(self)
 
     def _addresses(self) -> bool:
         """Note both ends. False when there should be a client's address, and is none."""
@@ -113,9 +116,20 @@ class Connection:
         """Forget the connection."""
         connection: Any = self
         self.server_state.connections.discard(connection)
+        self.link.crowd.leave(self)
         if self.link.sweep is not None:
             self.link.sweep.discard(self)
         self.resume_writing()
+
+    @property
+    def unoccupied(self) -> bool:
+        """Whether nobody waits for us on it."""
+        return False
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait: for the client to read them, or for someone to ask for them."""
+        return self.transport.get_write_buffer_size()
 
     def pause_writing(self) -> None:
         """The client reads slower than we write."""

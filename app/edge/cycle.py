@@ -135,9 +135,19 @@ class Cycle:
     # What the app calls...
 
     @property
+    def tls(self) -> Any:
+        """The client's TLS, an `ssl.SSLObject`; None over plain TCP."""
+        return self._connection.transport.get_extra_info("ssl_object")
+
+    @property
     def ready(self) -> bool:
         """Whether `receive` would return, or raise, at once."""
         return bool(self._chunks or self.body_done or self.gone or self._problem)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of the request body that nobody has asked for yet."""
+        return self._size
 
     async def receive(self) -> Message:
         """The next piece of the request body, then `http.disconnect`.

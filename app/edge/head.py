@@ -6,22 +6,19 @@ or a non-numeric Content-Length, Content-Length beside Transfer-Encoding. Here s
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 from app.domain.errors import BadRequest, NotSupported
+from app.domain.headers import DIGITS, LARGEST, OF_THE_CONNECTION, connection_listed
+from app.domain.hosts import check_host
 
 Headers = list[tuple[bytes, bytes]]
 
-DIGITS = 19
-"""Of a Content-Length, at most: those of a signed 64 bit number. More zeros in front are not read everywhere."""
-
-_WATCHED = frozenset((b"host", b"transfer-encoding", b"content-length", b"expect", b"upgrade"))
-_NAME = re.compile(rb"[A-Za-z0-9._-]{1,255}")
-_PORT = re.compile(rb"[0-9]{0,5}")
+_WATCHED = frozenset((b"host", b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"connection"))
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)([^?]*)(?:\?(.*))?", re.DOTALL)
+
+_TAIL = re.compile(rb"[?#]")
 
 
 class Framing(NamedTuple):
@@ -35,12 +32,15 @@ class Framing(NamedTuple):
         expects: the client waits for 100 Continue.
 
         upgrade: the protocols it would rather speak, lower-cased; b"" for none.
+
+        lists: `Connection` names fields that would go on otherwise.
     """
 
     chunked: bool = False
     length: int = 0
     expects: bool = False
     upgrade: bytes = b""
+    lists: bool = False
 
 
 PLAIN = Framing()
@@ -56,7 +56,7 @@ def framing_of(headers: Headers, http11: bool) -> Framing:
     host: bytes | None = None
     codings: bytes | None = None
     length = 0
-    expects = False
+    expects = lists = False
     upgrade = b""
     for name, value in headers:
         if name in _WATCHED:
@@ -69,18 +69,22 @@ def framing_of(headers: Headers, http11: bool) -> Framing:
                 if len(value) > DIGITS:
                     raise BadRequest("Content-Length has too many digits")
                 length = int(value)
+                if length > LARGEST:
+                    raise BadRequest("Content-Length is too large")
             elif name == b"transfer-encoding":
                 codings = value if codings is None else codings + b"," + value
             elif name == b"expect":
                 expects = expects or value.strip(b" \t").lower() == b"100-continue"
-            else:
+            elif name == b"upgrade":
                 upgrade += value.lower() + b","
+            elif connection_listed(value) - OF_THE_CONNECTION:
+                lists = True
     if host is None and http11:
         raise BadRequest("no Host")
     if codings is not None:
         _check_codings(codings, http11)
-    if length or codings is not None or upgrade:
-        return Framing(codings is not None, length, expects and http11, upgrade)
+    if length or codings is not None or upgrade or lists:
+        return Framing(codings is not None, length, expects and http11, upgrade, lists)
     return PLAIN
 
 
@@ -101,27 +105,6 @@ def _check_codings(codings: bytes, http11: bool) -> None:
         if names[-1] == b"chunked" and b"chunked" not in names[:-1] and b"" not in names:
             raise NotSupported("a transfer coding other than chunked")
         raise BadRequest("Transfer-Encoding is not chunked")
-
-
-@lru_cache(maxsize=1024)
-def check_host(host: bytes) -> None:
-    """Raise BadRequest unless *host* is a name, an IPv4 address or a bracketed IPv6 address, with or without a port.
-
-    Narrower than RFC 3986's reg-name, which lets in what no name server does and what others split lists at.
-    """
-    if host[:1] == b"[":
-        literal, bracket, rest = host[1:].partition(b"]")
-        colon, port = rest[:1], rest[1:]
-        try:
-            ipaddress.IPv6Address(literal.decode("ascii"))
-        except ValueError:
-            bracket = b""
-        valid = bracket == b"]" and colon in (b"", b":") and b"%" not in literal
-    else:
-        name, _, port = host.partition(b":")
-        valid = _NAME.fullmatch(name) is not None
-    if not valid or not _PORT.fullmatch(port) or int(port or b"0") > 65535:
-        raise BadRequest("not a valid Host")
 
 
 def split_target(url: bytes, method: bytes) -> tuple[bytes | None, bytes, bytes]:
@@ -146,6 +129,15 @@ def split_target(url: bytes, method: bytes) -> tuple[bytes | None, bytes, bytes]
     authority, path, query = absolute.groups(b"")
     check_host(authority)
     return authority, path or (b"*" if method == b"OPTIONS" and not query else b"/"), query
+
+
+def shown(text: bytes) -> str:
+    """A target or a host that was refused, for the log: without query, fragment and user information.
+
+    Where these end is not certain in what is malformed, so that too much is left out rather than too little.
+    """
+    text = _TAIL.split(text, maxsplit=1)[0]
+    return (text if text[:1] == b"/" else text.rpartition(b"@")[2]).decode("latin-1")
 
 
 def with_host(headers: Headers, host: bytes) -> Headers:

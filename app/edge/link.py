@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from app.edge.crowd import Crowd
 from settings.edge import EdgeSettings
 
 if TYPE_CHECKING:
@@ -73,22 +74,34 @@ class Link:
         identify: what every request of a connection has to be given, by the connection's TLS, which is None over plain
             TCP: fields with the client's certificate. None when nobody is asked for one.
 
+        crowd: how many connections there are.
+
         draining: every response says `connection: close` from now on.
 
         sweep: the deadlines of all connections; made by the first one, since it belongs to the running loop.
     """
 
-    __slots__ = ("draining", "identify", "refused", "said", "settings", "sweep")
+    __slots__ = ("crowd", "draining", "identify", "refused", "said", "settings", "sweep")
 
     def __init__(
-        self, settings: EdgeSettings | None = None, refused: Callable[[Exchange], None] = ignore, draining: bool = False
+        self,
+        settings: EdgeSettings | None = None,
+        refused: Callable[[Exchange], None] = ignore,
+        draining: bool = False,
+        crowd: Crowd | None = None,
     ) -> None:
         self.said: dict[str, Any] = {}
         self.settings = settings or EdgeSettings()
         self.refused = refused
         self.identify: Callable[[Any], Identity] | None = None
+        self.crowd = crowd or Crowd()
         self.draining = draining
         self.sweep: Sweep | None = None
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait on all connections."""
+        return sum(connection.buffered for connection in self.sweep or ())
 
     def follow(self, settings: EdgeSettings) -> None:
         """Go by *settings*, but for what was said by flag."""

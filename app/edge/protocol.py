@@ -30,9 +30,10 @@ import httptools
 
 from app.domain.errors import BadRequest, HeadTimeout, HeadTooLarge, MethodNotAllowed, NotSupported, ProxyError
 from app.domain.exchange import Exchange
+from app.domain.headers import without_listed
 from app.edge.connection import Connection
 from app.edge.cycle import HIGH_WATER, App, Cycle
-from app.edge.head import PLAIN, Headers, framing_of, offered, split_target, with_host
+from app.edge.head import PLAIN, Headers, framing_of, offered, shown, split_target, with_host
 from app.edge.link import STATE_KEY, Passed, Turn
 from app.edge.sweep import NEVER
 from app.edge.wire import CLOSE_LINE, STATUS_LINES, interim, refusal
@@ -155,6 +156,17 @@ class EdgeProtocol(Connection):
         super().connection_lost(exc)
         self._parser = _NOBODYS  # ours holds our methods: a cycle, which would wait for the collector
 
+    @property
+    def unoccupied(self) -> bool:
+        """Whether it has no request that is complete, nor one whose body has begun to come."""
+        return self._cycle is None and self._state in (_IDLE, _HEAD, _DEAF)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait, for the client or for the app."""
+        body = self._reading.waiting if self._reading is not None else 0
+        return self.transport.get_write_buffer_size() + body + self._held_bytes
+
     def shutdown(self) -> None:
         """Called when uvicorn stops: finish what has begun; a new connection's request may be on its way already."""
         self._stopping = True
@@ -218,6 +230,8 @@ class EdgeProtocol(Connection):
             if method in (b"CONNECT", b"TRACE"):
                 raise MethodNotAllowed("CONNECT and TRACE are not served")
             framing = framing_of(headers, http11)
+            if framing.lists:
+                headers = without_listed(headers)
             if self.identity is not None:
                 headers = self.identity(headers)
             if url[:1] == b"/" and b"#" not in url:
@@ -295,12 +309,15 @@ class EdgeProtocol(Connection):
         """Be busy with *passage*."""
         self._cycle = passage
 
-    def answer(self, passage: Passed, status: int, fields: Headers, body: bytes) -> None:
-        """Write a whole response. *fields* come from a parser or from us, so that none has a line end in it."""
+    def answer(self, passage: Passed, status: int, lines: bytes, fields: Headers, body: bytes) -> None:
+        """Write a whole response: its head is *lines*, which are made already, and *fields*.
+
+        Both come from a parser or from us, so that there is no line end in a field.
+        """
         if defaults := self.server_state.default_headers:
             fields = [*defaults, *fields]
         # not "% field": a pair that is written out is quicker, compiled
-        lines = b"".join([b"%b: %b\r\n" % (name, value) for name, value in fields])
+        lines += b"".join([b"%b: %b\r\n" % (name, value) for name, value in fields])
         if self.link.draining:
             passage.keep_alive = False
         close = b"" if passage.keep_alive else CLOSE_LINE
@@ -509,8 +526,8 @@ class EdgeProtocol(Connection):
             self.client[0] if self.client else "unix",
             self.scheme,
             method.decode("ascii"),
-            host.decode("latin-1"),
-            self._url.partition(b"?")[0].decode("latin-1"),
+            shown(host.lstrip(b"/")),
+            shown(self._url),
         )
         exchange.status = error.status
         exchange.error = error

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.domain.errors import NoRoute, ProxyError
 from app.domain.exchange import Exchange
+from app.domain.issuance import CHALLENGES
 from app.edge.cycle import App, Receive, Send
 from app.edge.link import STATE_KEY, Driver, Link
 
@@ -34,13 +35,17 @@ class Below:
 
 
 class Redirect:
-    """308 to https on *port*, the same host and target."""
+    """308 to https on *port*, the same host and target; but *app*, if any, has what an authority asks for (ACME)."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, app: App | None = None) -> None:
         self._port = b"" if port == 443 else b":%d" % port
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if self._app is not None and scope["path"].startswith(CHALLENGES):
+            await self._app(scope, receive, send)
+            return
         host = next((value for name, value in scope["headers"] if name == b"host"), b"")
         end = host.rfind(b"]") + 1  # colons of an IPv6 address are no port
         name = host[:end] + host[end:].partition(b":")[0]

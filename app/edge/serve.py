@@ -33,6 +33,8 @@ class Server(uvicorn.Server):
         prefix: of the control plane.
 
         handshake_timeout: seconds that a client may take for the TLS handshake.
+
+        challenges: what an authority asks for over plain HTTP is for the app, and not redirected.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class Server(uvicorn.Server):
         *,
         prefix: str,
         handshake_timeout: float,
+        challenges: bool = False,
     ) -> None:
         super().__init__(config)
         self._listeners = listeners
         self._prefix = prefix
         self._handshake_timeout = handshake_timeout
+        self._challenges = challenges
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the app, then listen."""
@@ -97,7 +101,7 @@ class Server(uvicorn.Server):
             return Below(app, self._prefix, inside=True)
         if listener.role == "redirect":
             ports = [_port(other, sock) for other, sock in self._listeners if other.scheme == "https"]
-            return Redirect(ports[0])
+            return Redirect(ports[0], app if self._challenges else None)
         if any(other.role == "admin" for other, _ in self._listeners):
             return Below(app, self._prefix, inside=False)
         return app
@@ -111,6 +115,7 @@ def serve(
     key: Path | None,
     prefix: str,
     handshake_timeout: float,
+    challenges: bool = False,
 ) -> int:
     """Serve *app* until a signal ends it. Returns the exit status.
 
@@ -119,7 +124,9 @@ def serve(
     """
     secure = any(listener.scheme == "https" for listener in listeners)
     if secure and cert is None:
-        raise ValueError("https:// needs --cert (and --key, when that is another file), or LB_TLS__CERTIFICATES")
+        raise ValueError(
+            "https:// needs --cert (and --key, if that is another file), LB_TLS__CERTIFICATES or LB_TLS__ACME__DOMAINS"
+        )
     if any(listener.role == "redirect" for listener in listeners) and not secure:
         raise ValueError("redirect=https needs an https:// listener to redirect to")
     opened: list[tuple[Listener, socket.socket | None]] = []
@@ -138,7 +145,8 @@ def serve(
             config.load()
         except OSError as error:  # SSLError is one too
             raise ValueError(f"the certificate cannot be used: {cert}: {error}") from error
-        Server(config, opened, prefix=prefix, handshake_timeout=handshake_timeout).run()
+        server = Server(config, opened, prefix=prefix, handshake_timeout=handshake_timeout, challenges=challenges)
+        server.run()
     finally:
         for listener, sock in opened:
             if sock is not None:

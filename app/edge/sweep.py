@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterator
 
 TICK = 0.05
 """Seconds. A deadline is kept at most this late."""
@@ -45,6 +46,9 @@ class Sweep:
         if not self._connections and self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._connections)
 
     def _tick(self) -> None:
         now = self.loop.time()

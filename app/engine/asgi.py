@@ -36,6 +36,10 @@ class ClientConnection(Protocol):
     expects: bool
 
     @property
+    def tls(self) -> Any:
+        """The client's TLS, an `ssl.SSLObject`; None over plain TCP, and where it is not known."""
+
+    @property
     def ready(self) -> bool:
         """Whether `receive` has something of the request body to return at once."""
 
@@ -70,9 +74,12 @@ class Switchable(ClientConnection, Protocol):
 class PlainConnection:
     """The same over nothing but ASGI, under another server: a task waits for `http.disconnect`."""
 
+    __slots__ = ("_receive", "_task", "target")
+
     ready = False
     concurrent = False
     upgrade: tuple[bytes, ...] = ()
+    tls = None
     expects = False  # it may; then that server says Continue when the body is asked for, as it always did
 
     def __init__(self, scope: Scope, receive: Receive) -> None:

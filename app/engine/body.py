@@ -1,40 +1,45 @@
-"""The request body on its way to the backend: framed as it came, counted, never held whole."""
+"""The request body on its way to the backend: counted, never held whole."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from app.domain.errors import BodyTooLarge, ClientGone
 
 if TYPE_CHECKING:
     from app.domain.exchange import Exchange
+    from app.domain.headers import Field
     from app.engine.asgi import Receive
 
 
 class Body:
-    """A request body as the backend's bytes.
+    """A request body; how it is framed is for its carrier to say.
 
     Attributes:
-        complete: all of it was taken from the client.
+        end: its trailers, once it is complete; None before.
 
         trailers: names of those that go on.
     """
 
-    __slots__ = ("_chunked", "_exchange", "_keep", "_kept", "_limit", "_receive", "complete", "trailers")
+    __slots__ = ("_exchange", "_keep", "_kept", "_limit", "_receive", "end", "trailers")
 
-    def __init__(self, receive: Receive, exchange: Exchange, *, chunked: bool, limit: int, keep: int) -> None:
+    def __init__(self, receive: Receive, exchange: Exchange, *, limit: int, keep: int) -> None:
         self._receive = receive
         self._exchange = exchange
-        self._chunked = chunked
         self._limit = limit
         self._keep = keep
-        self.complete = False
+        self.end: Sequence[Field] | None = None
         self.trailers: frozenset[bytes] = frozenset()
         self._kept: list[bytes] | None = []
 
+    @property
+    def complete(self) -> bool:
+        """All of it was taken from the client."""
+        return self.end is not None
+
     async def take(self) -> bytes:
-        """The next piece, as it goes on the wire.
+        """The next piece.
 
         Raises:
             ClientGone: before the end of the body.
@@ -51,13 +56,9 @@ class Body:
         exchange.bytes_in += len(piece)
         if self._limit and exchange.bytes_in > self._limit:
             raise BodyTooLarge(f"the request body is over {self._limit} bytes")
-        self.complete = not message.get("more_body", False)
-        if self._chunked:
-            piece = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
-            if self.complete:
-                fields = message.get("lb.trailers", ()) if self.trailers else ()
-                lines = [b"%b: %b\r\n" % field for field in fields if field[0] in self.trailers]
-                piece += b"0\r\n%b\r\n" % b"".join(lines)
+        if not message.get("more_body", False):
+            fields = message.get("lb.trailers", ()) if self.trailers else ()
+            self.end = [field for field in fields if field[0] in self.trailers]
         if self._kept is not None and piece:
             if self._kept and exchange.bytes_in > self._keep:
                 self._kept = None
@@ -71,10 +72,5 @@ class Body:
 
     @property
     def taken(self) -> bytes | None:
-        """All of it so far, as it goes on the wire; None where that is over *keep* bytes, and not one piece alone."""
+        """All of it so far; None where that is over *keep* bytes, and not one piece alone."""
         return None if self._kept is None else b"".join(self._kept)
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while not self.complete:
-            if piece := await self.take():
-                yield piece

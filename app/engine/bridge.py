@@ -10,7 +10,6 @@ the `websockets` library. It is longer than most, for the two sides share one st
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, cast
@@ -50,6 +49,14 @@ class Bridge:
         deadline: monotonic seconds at which `expire` is due.
     """
 
+    __slots__ = (
+        "_client_gone", "_codec", "_drained", "_exchange", "_leaving", "_loop", "_lost", "_news", "_parts", "_passed",
+        "_patience", "_paused", "_size", "_text", "_timeout", "_transport", "_waiting", "backend", "deadline",
+    )  # fmt: skip
+
+    _transport: asyncio.Transport
+    _passed: Connection
+
     def __init__(self, exchange: Exchange, backend: Backend, timeout: float) -> None:
         self.backend = backend
         self.deadline = monotonic() + timeout
@@ -59,7 +66,7 @@ class Bridge:
         self._codec = ClientProtocol(_URI, state=State.OPEN, max_size=MAX_MESSAGE)
         self._parts: list[bytes] = []
         self._text = False
-        self._waiting: deque[str | bytes] = deque()
+        self._waiting: list[str | bytes] = []
         self._size = 0
         self._paused = False
         self._news: asyncio.Future[None] | None = None
@@ -68,8 +75,6 @@ class Bridge:
         self._leaving = False
         self._client_gone = False
         self._lost = False
-        self._transport: asyncio.Transport
-        self._passed: Connection
 
     async def run(self, door: Door, connection: Connection, fields: Fields) -> None:
         """Carry it to its end.
@@ -199,18 +204,21 @@ class Bridge:
         codec = self._codec
         while not self._leaving:
             while self._waiting and not self._client_gone:
-                message = self._waiting.popleft()
-                size = len(message) if isinstance(message, bytes) else len(message.encode())
-                try:
-                    await door.say(message)
-                except ClientGone:
-                    self._client_gone = True
-                    break
-                self._exchange.bytes_out += size
-                self._size -= size
-                if self._paused and self._size <= HIGH_WATER and not self._transport.is_closing():
-                    self._paused = False
-                    self._transport.resume_reading()
+                messages, self._waiting = self._waiting, []
+                for message in messages:
+                    size = len(message) if isinstance(message, bytes) else len(message.encode())
+                    try:
+                        await door.say(message)
+                    except ClientGone:
+                        self._client_gone = True
+                        break
+                    self._exchange.bytes_out += size
+                    self._size -= size
+                    if self._paused and self._size <= HIGH_WATER and not self._transport.is_closing():
+                        self._paused = False
+                        self._transport.resume_reading()
+                    if self._client_gone:
+                        break
             if codec.state is not State.OPEN and codec.close_rcvd is not None:
                 break
             if self._lost or (codec.close_sent is not None and not self._client_gone):

@@ -6,7 +6,7 @@ they carry. These subclasses keep the type and hand the bytes over; URL and head
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     import asyncio
 
     from app.domain.attempt import Attempt
-    from app.domain.headers import Fields
+    from app.domain.headers import Field, Fields
     from app.engine.asgi import ClientConnection
     from app.engine.body import Body
-    from app.engine.transport.connection import Connection
-    from app.engine.transport.connections import Connections
+    from app.engine.transport.carrier import Carrier
+    from app.engine.transport.carriers import Carriers
     from app.engine.transport.transport import UpstreamTransport
 
 
@@ -33,11 +33,15 @@ class UpstreamRequest(httpx.Request):
     Attributes:
         connections: those to the attempt's backend.
 
-        wire: the head, and the body as far as it is there.
+        head: as HTTP/1.1 has it.
 
         length: bytes of the body; 0 without one, CHUNKED (-1) when it is not known.
 
-        body: what follows of the body; None when *wire* is all.
+        first: what is there of the body.
+
+        body: what follows of it; None when *first* is all.
+
+        trailers: of the body, when *first* is all of it.
 
         replayable: the request may be sent again when a kept connection turns out to be closed.
 
@@ -47,26 +51,44 @@ class UpstreamRequest(httpx.Request):
 
         expects: it asks whether the backend wants its body.
 
+        header: the PROXY header that its connection has to have begun with; b"" for none.
+
         client: is told of 1xx responses.
     """
 
+    header = b""
     upgrade = b""
     expects = False
     client: ClientConnection | None = None
+    first = b""
     body: Body | None = None
+    trailers: Sequence[Field] = ()
     replayable = False
     until = inf
-    connection: Connection | None = None
-    connecting: asyncio.Task[Connection] | None = None
+    connection: Carrier | None = None
+    connecting: asyncio.Task[Carrier] | None = None
     upload: asyncio.Task[None] | None = None
     error: ProxyError | None = None
 
-    def __init__(self, method: str, attempt: Attempt, connections: Connections, wire: bytes, length: int = 0) -> None:
+    def __init__(self, method: str, attempt: Attempt, connections: Carriers, head: bytes, length: int = 0) -> None:
         self.method = method
         self.attempt = attempt
         self.connections = connections
-        self.wire = wire
+        self.head = head
         self.length = length
+
+    def again(self) -> bool:
+        """Make it one that can be sent anew, with what was taken of its body so far. False when that is not kept."""
+        if self.body is not None:
+            if self.upload is not None:
+                self.upload.cancel()
+            taken = self.body.taken
+            if taken is None:
+                return False
+            self.first = taken
+            if self.body.complete:
+                self.trailers, self.body = self.body.end or (), None
+        return True
 
     def hint(self, hints: Iterable[tuple[int, Fields]]) -> None:
         """Hand on 1xx responses."""
@@ -87,27 +109,26 @@ class UpstreamRequest(httpx.Request):
         if self.upload is not None:
             self.upload.cancel()
         if self.connection is not None:
-            self.connection.reusable = False
-            self.connection.transport.abort()
+            self.connection.cut()
 
     @property
     def url(self) -> httpx.URL:  # type: ignore[override]  # httpx sets it as an attribute
         """Made when asked for."""
         backend = self.attempt.backend
-        target = self.wire.split(b" ", 2)[1].decode("latin-1")
+        target = self.head.split(b" ", 2)[1].decode("latin-1")
         return httpx.URL(f"{backend.scheme}://{backend.authority.decode()}{target}")
 
     @property
     def headers(self) -> httpx.Headers:  # type: ignore[override]  # httpx sets it as an attribute
-        """Made when asked for, of what is on the wire."""
-        lines = self.wire.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+        """Made when asked for, of its head."""
+        lines = self.head.split(b"\r\n")[1:-2]
         return httpx.Headers([(name, value.strip()) for name, _, value in (line.partition(b":") for line in lines)])
 
 
 class UpstreamResponse(httpx.Response):
     """One attempt's response, on the connection that it comes over."""
 
-    def __init__(self, request: UpstreamRequest, connection: Connection, connections: Connections) -> None:
+    def __init__(self, request: UpstreamRequest, connection: Carrier, connections: Carriers) -> None:
         self._request = request
         self._sent = request  # httpx lets its own be None
         self.status_code = connection.status

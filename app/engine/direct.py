@@ -5,7 +5,8 @@ The same decisions in the same order as on the general path, by the same functio
     request head --Direct--> layers, route, pick --Passage--> backend's connection --progress()--> answer
 
 What is not ordinary goes on along the general path from the point where it is, and is not begun again: a group that
-does not forward, no kept connection at hand, a response that is not whole when its head is there, an error to answer.
+does not forward or sends PROXY headers, no kept connection at hand, a response that is not whole when its head is
+there, an error to answer.
 A request with a body, and the control plane, take the general path from the start.
 """
 
@@ -31,7 +32,8 @@ Find = Callable[[str, bytes, str, "Fields", bytes, str], str]
 """Host, raw path, method, fields, query, client: the name of the group. Raises ProxyError."""
 
 
-Answer = tuple[int, "Fields", bytes]
+Answer = tuple[int, bytes, "Fields", bytes]
+"""Status, the lines of the fields that are made already, further fields, body."""
 
 
 class Answering(Protocol):
@@ -40,8 +42,8 @@ class Answering(Protocol):
     def visit(self, exchange: Exchange, headers: Fields, target: bytes) -> Any:
         """Look a request up."""
 
-    def at_hand(self, visit: Any) -> Answer | None:
-        """Status, fields and body, noted on the exchange; None where `go_on` has to be awaited."""
+    def at_hand(self, visit: Any, *, lines: bool) -> Answer | None:
+        """The answer, noted on the exchange; None where `go_on` has to be awaited. With *lines*, some are made."""
 
     async def go_on(self, visit: Any, scope: Scope, receive: Receive, send: Send) -> None:
         """The rest of the way, as an ASGI app."""
@@ -70,7 +72,7 @@ def way_in(app: ASGIApp) -> tuple[Sequence[Enter], ASGIApp]:
 
 def _lane(layers: Sequence[Enter], end: ASGIApp) -> Lane | None:
     if isinstance(end, Forwarder):
-        return Lane(layers, end, None)
+        return None if end.introduces else Lane(layers, end, None)
     return Lane(layers, None, cast(Answering, end)) if hasattr(end, "at_hand") else None
 
 
@@ -79,7 +81,7 @@ def _answer(passage: Passage, lane: Lane, target: bytes) -> None:
     answering = lane.answering
     assert answering is not None
     visit = answering.visit(passage.exchange, passage.headers, target)
-    answer = answering.at_hand(visit)
+    answer = answering.at_hand(visit, lines=True)
     if answer is None:
         passage.resume(partial(answering.go_on, visit))
     else:

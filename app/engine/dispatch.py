@@ -58,6 +58,8 @@ class Dispatcher:
 
         delay: tells after which time a hedge may help; None where there are none.
 
+        deadline: name of the field that tells a backend how long it has; b"" for none.
+
         marks: whether a response is to be looked at, and told something, before it goes on.
 
         waiting: how many wait for a backend with room.
@@ -77,6 +79,8 @@ class Dispatcher:
         self.refused = 0
         self.waiting = 0
         self.retired = False
+        self.deadline = b""
+        self._negotiates = "h2" in settings.tls.alpn
         self._rng = rng
         self._clock = clock
         self._budget = Budget(settings.retry.budget, settings.retry.min_per_second, clock())
@@ -99,7 +103,11 @@ class Dispatcher:
         self.follow()
 
     def follow(self) -> None:
-        """The pool may have other backends now: whoever has a cookie of one is led there."""
+        """The pool may have other backends now: whoever has a cookie of one is led there, and gRPC may be spoken."""
+        said = self.pool.settings.timeouts.header
+        if said is None and (self._negotiates or any(backend.scheme == "h2c" for backend in self.pool.backends)):
+            said = "grpc-timeout"
+        self.deadline = (said or "").lower().encode()
         if self.sticky is not None:
             self.sticky.follow(self.pool.backends)
 

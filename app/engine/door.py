@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from websockets.utils import accept_key, generate_key
 
 from app.domain.errors import ClientGone, ResponseInvalid
-from app.domain.headers import listed
+from app.domain.headers import listed, without_listed
 from app.engine.asgi import PlainConnection
 
 if TYPE_CHECKING:
@@ -37,20 +37,21 @@ class Door(PlainConnection):
         scope: of that request.
     """
 
+    __slots__ = ("_denies", "_key", "_send", "_subprotocols", "keep_alive", "scope")
+
     ready = True
     concurrent = True
-    keep_alive = False
     upgrade = (b"websocket",)
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         super().__init__(scope, receive)
         self._send = send
-        self._open = False
+        self.keep_alive = False
         extensions = scope.get("extensions") or {}
         self._denies = "websocket.http.response" in extensions
         self._key = generate_key()
         self._subprotocols: list[str] = list(scope.get("subprotocols") or ())
-        headers: Fields = [field for field in scope["headers"] if field[0] not in _OWN]
+        headers: Fields = [field for field in without_listed(scope["headers"]) if field[0] not in _OWN]
         headers += [(b"sec-websocket-version", b"13"), (b"sec-websocket-key", self._key.encode())]
         if self._subprotocols:
             headers.append((b"sec-websocket-protocol", ", ".join(self._subprotocols).encode("latin-1")))

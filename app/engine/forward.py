@@ -13,12 +13,12 @@ from app.domain.answer import page
 from app.domain.deadline import asked
 from app.domain.errors import BodyTooLarge, ConnectFailed, ProxyError, TotalTimeout
 from app.domain.headers import listed
-from app.domain.request_head import CHUNKED
 from app.engine.asgi import connection_of
 from app.engine.body import Body
 from app.engine.client import UpstreamRequest, UpstreamResponse
 from app.engine.dispatch import BUSY
 from app.engine.hedge import race
+from app.engine.introduction import introduction
 from app.engine.outbound import Outbound
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from app.engine.dispatch import Dispatcher
     from app.engine.relay import Relay
     from app.engine.switch import Switch
+    from app.engine.transport.carrier import Carrier
     from app.engine.transport.connection import Connection
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
@@ -53,6 +54,9 @@ class Forwarder:
         switch: the upgrades that clients may ask for.
 
         trailers: names of those of requests that go on, in lower case.
+
+    Attributes:
+        introduces: connections to the backends begin with a PROXY header.
     """
 
     def __init__(
@@ -82,7 +86,7 @@ class Forwarder:
         self._switch = switch
         self._trailers = trailers
         self._total = pool.timeouts.total or inf
-        self._deadline = (pool.timeouts.header or "").lower().encode()
+        self.introduces = pool.settings.proxy_header.version > 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request, as an ASGI app; raises as `prepare` and `carry` do."""
@@ -93,6 +97,8 @@ class Forwarder:
         elif outbound.length and watched.expects:
             outbound.expects = True
             outbound.lines += b"expect: 100-continue\r\n"
+        if self.introduces:
+            outbound.header = introduction(self.dispatcher.pool.settings.proxy_header, scope, watched)
         await self.carry(outbound, scope, receive, send)
 
     def prepare(self, exchange: Exchange, headers: Fields, target: bytes) -> Outbound:
@@ -105,8 +111,8 @@ class Forwarder:
         """
         exchange.pool = self._pool
         until = exchange.started + self._total
-        if self._deadline:
-            headers, until = self._told(exchange, headers, until)
+        if deadline := self.dispatcher.deadline:
+            headers, until = _told(deadline, exchange, headers, until)
         host, lines, length = self._head.build(exchange, headers)
         if self._max_body and length > self._max_body:
             raise BodyTooLarge(f"the request body is over {self._max_body} bytes")
@@ -116,12 +122,12 @@ class Forwarder:
             target = self._target.apply(path) + mark + query
         outbound = Outbound(exchange, headers, target, b"" if self._own_host else host, lines, length, key)
         outbound.until = until
-        outbound.deadline = self._deadline
+        outbound.deadline = deadline
         if (sticky := self.dispatcher.sticky) is not None:
             outbound.stuck, outbound.settled = sticky.find(headers)
         return outbound
 
-    def mark(self, outbound: Outbound, connection: Connection) -> None:
+    def mark(self, outbound: Outbound, connection: Carrier) -> None:
         """Look at the response head on *connection*, and have the client told where it is kept from now on."""
         attempt = outbound.attempt
         assert attempt is not None
@@ -206,7 +212,7 @@ class Forwarder:
         connection = response.connection
         fields = self.relay.fields(outbound.exchange, connection)
         try:
-            await self._switch.carry(outbound, watched, attempt.backend, connection, fields)
+            await self._switch.carry(outbound, watched, attempt.backend, cast("Connection", connection), fields)
         finally:
             self.dispatcher.leave(attempt)
 
@@ -216,9 +222,8 @@ class Forwarder:
         if attempt is None:
             attempt = await self.dispatcher.enter(outbound)
         if outbound.length and outbound.body is None:  # not before there is a backend: another pool may have to read it
-            chunked = outbound.length == CHUNKED
             keep = self.dispatcher.policy.max_body
-            body = outbound.body = Body(receive, outbound.exchange, chunked=chunked, limit=self._max_body, keep=keep)
+            body = outbound.body = Body(receive, outbound.exchange, limit=self._max_body, keep=keep)
             body.trailers = self._trailers
             if watched.ready:  # a small body leaves with the head, in one write
                 await body.take()
@@ -240,14 +245,22 @@ class Forwarder:
             if not self.dispatcher.retired:  # another has its place, or can take it
                 raise ConnectFailed("the backend has gone")
             connections = self.upstream.outlived(attempt.backend, self.dispatcher.pool.settings)
-        request = UpstreamRequest(outbound.method, attempt, connections, outbound.wire(attempt), outbound.length)
+        if outbound.upgrade:
+            connections = connections.switchable()
+        request = UpstreamRequest(outbound.method, attempt, connections, outbound.head(attempt), outbound.length)
         body = outbound.body
-        request.body = None if body is None or body.complete else body
+        if body is not None:
+            request.first = body.taken or b""
+            if body.end is None:
+                request.body = body
+            else:
+                request.trailers = body.end
         request.replayable = request.body is None and outbound.method in IDEMPOTENT
         request.until = outbound.until
         request.upgrade = outbound.upgrade
+        request.header = outbound.header
         if outbound.expects and body is not None:  # who is given a part of it need not say that it wants the rest
-            request.expects = body.taken == b""
+            request.expects = request.first == b""
         return request
 
     def _after(self, outbound: Outbound, response: UpstreamResponse | None, error: ProxyError | None) -> float:
@@ -275,9 +288,10 @@ class Forwarder:
         if response is not None:
             response.release()
 
-    def _told(self, exchange: Exchange, headers: Fields, until: float) -> tuple[Fields, float]:
-        """Without the field about the deadline, which is told anew; and when the client, too, is out of patience."""
-        for name, value in headers:
-            if name == self._deadline and (seconds := asked(name, value)) is not None:
-                until = min(until, exchange.started + seconds)
-        return [field for field in headers if field[0] != self._deadline], until
+
+def _told(deadline: bytes, exchange: Exchange, headers: Fields, until: float) -> tuple[Fields, float]:
+    """Without the field *deadline*, which is told anew; and when the client, too, is out of patience."""
+    for name, value in headers:
+        if name == deadline and (seconds := asked(name, value)) is not None:
+            until = min(until, exchange.started + seconds)
+    return [field for field in headers if field[0] != deadline], until

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.domain.errors import ProxyError
 from app.domain.exchange import Exchange
@@ -26,7 +26,7 @@ from app.engine.beside import Beside
 if TYPE_CHECKING:
     from app.domain.headers import Fields
     from app.domain.metrics import Samples
-    from app.engine.asgi import ASGIApp, Message, Receive, Scope, Send
+    from app.engine.asgi import ASGIApp, ClientConnection, Message, Receive, Scope, Send
     from settings.traffic import MirrorSettings
 
 _log = logging.getLogger("l7lb")
@@ -96,20 +96,20 @@ class Mirror:
             await self.app(scope, receive, send)
             return
         self._flying += 1
-        target = connection_of(scope, receive).target
+        client = connection_of(scope, receive)
         if length == 0:
-            self.copy(scope, target, b"")
+            self.copy(scope, Copy(client, b""))
             await self.app(scope, receive, send)
             return
-        passing = Passing(self, scope, receive, target)
+        passing = Passing(self, scope, receive, client)
         try:
             await self.app(scope, passing.receive, send)
         finally:
             passing.drop("incomplete")
 
-    def copy(self, scope: Scope, target: bytes, body: bytes) -> None:
-        """Send the copy of a request, whose body is this."""
-        self._copies.start(self._carry(scope, Copy(target, body)))
+    def copy(self, scope: Scope, copy: Copy) -> None:
+        """Send the copy of a request."""
+        self._copies.start(self._carry(scope, copy))
 
     def ended(self, outcome: str) -> None:
         """A copy is over, or will not be made."""
@@ -142,13 +142,13 @@ class Mirror:
 class Passing:
     """A request body that is collected while it goes by."""
 
-    __slots__ = ("_mirror", "_pieces", "_receive", "_scope", "_size", "_target")
+    __slots__ = ("_client", "_mirror", "_pieces", "_receive", "_scope", "_size")
 
-    def __init__(self, mirror: Mirror, scope: Scope, receive: Receive, target: bytes) -> None:
+    def __init__(self, mirror: Mirror, scope: Scope, receive: Receive, client: ClientConnection) -> None:
         self._mirror = mirror
         self._scope = scope
         self._receive = receive
-        self._target = target
+        self._client = client
         self._pieces: list[bytes] | None = []
         self._size = 0
 
@@ -164,7 +164,7 @@ class Passing:
                 self.drop("too_long")
             elif not message.get("more_body", False):
                 self._pieces = None
-                self._mirror.copy(self._scope, self._target, b"".join(pieces))
+                self._mirror.copy(self._scope, Copy(self._client, b"".join(pieces)))
         return message
 
     def drop(self, outcome: str) -> None:
@@ -177,15 +177,16 @@ class Passing:
 class Copy:
     """A copied request, in place of the client's connection: its body is there, its answer is thrown away."""
 
-    __slots__ = ("_body", "target")
+    __slots__ = ("_body", "target", "tls")
 
     concurrent = True
     ready = True
     upgrade: tuple[bytes, ...] = ()
     expects = False
 
-    def __init__(self, target: bytes, body: bytes) -> None:
-        self.target = target
+    def __init__(self, client: ClientConnection, body: bytes, target: bytes = b"") -> None:
+        self.target = target or client.target
+        self.tls: Any = client.tls
         self._body: bytes | None = body
 
     async def receive(self) -> Message:

@@ -43,6 +43,8 @@ class Outbound:
 
         upgrade: the protocol that it asks for, whose 101 makes a tunnel of it; b"" for none.
 
+        header: the PROXY header of its client, which a connection has to begin with; b"" for none.
+
         expects: the backend is asked whether it wants the body (Expect: 100-continue).
 
         body: None without one, and until the general path begins to read it.
@@ -64,6 +66,7 @@ class Outbound:
         "error",
         "exchange",
         "expects",
+        "header",
         "headers",
         "host",
         "key",
@@ -94,6 +97,7 @@ class Outbound:
         self.settled = False
         self.deadline = b""
         self.upgrade = b""
+        self.header = b""
         self.expects = False
         self.body: Body | None = None
         self.until = inf
@@ -103,14 +107,21 @@ class Outbound:
         self.error: ProxyError | None = None
         self._waiter: asyncio.Future[None] | None = None
 
-    def wire(self, attempt: Attempt) -> bytes:
-        """What *attempt* sends: the head, and of the body what was taken of it."""
+    def head(self, attempt: Attempt) -> bytes:
+        """The head that *attempt* sends, as HTTP/1.1 has it."""
         host = self.host or attempt.backend.authority
         lines = self.lines
         if self.deadline and self.until < inf:
             lines += b"%b: %b\r\n" % (self.deadline, told(self.deadline, self.until - attempt.started))
-        head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (self.method.encode(), self.target, host, lines)
-        return head + (self.body.taken or b"") if self.body is not None else head
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (self.method.encode(), self.target, host, lines)
+
+    def let_go(self) -> None:
+        """It is not sent again: what follows may last for hours, and need not hold what it began with."""
+        for request in self.requests:
+            request.head = request.head.partition(b"\r\n")[0]
+        self.requests = ()
+        self.lines = b""
+        self.headers = []
 
     def client_gone(self) -> None:
         """The client has gone: whatever is done for it is in vain."""

@@ -7,7 +7,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from app.domain.errors import ClientGone, Full, StaleConnection
+from app.domain.errors import ClientGone, Full, StaleConnection, StreamRefused
 from app.domain.exchange import Exchange
 from app.engine.client import UpstreamRequest, UpstreamResponse
 from app.engine.dispatch import BUSY
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from app.domain.headers import Fields
     from app.engine.asgi import ASGIApp, Receive, Scope, Send
     from app.engine.outbound import Outbound
-    from app.engine.transport.connection import Connection
-    from app.engine.transport.connections import Connections
+    from app.engine.transport.carrier import Carrier
+    from app.engine.transport.carriers import Carriers
 
 
 class Edge(Protocol):
@@ -31,8 +31,8 @@ class Edge(Protocol):
     def begin(self, passage: Passage) -> None:
         """Make *passage* what this connection is busy with."""
 
-    def answer(self, passage: Passage, status: int, fields: Fields, body: bytes) -> None:
-        """Write a whole response, and go on to the next request."""
+    def answer(self, passage: Passage, status: int, lines: bytes, fields: Fields, body: bytes) -> None:
+        """Write a whole response, its head of *lines* and *fields*, and go on to the next request."""
 
     def hint(self, passage: Passage, status: int, fields: Fields) -> None:
         """Write a 1xx response, where the client understands one."""
@@ -64,8 +64,8 @@ class Passage:
     _forwarder: Forwarder
     _outbound: Outbound
     _attempt: Attempt
-    _connections: Connections
-    _connection: Connection
+    _connections: Carriers
+    _connection: Carrier
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Passage:
         attempt.connected = attempt.started
         connection.listener = self.progress
         deadline = attempt.started + connections.response_timeout
-        connection.start(outbound.wire(attempt), outbound.method == "HEAD", deadline, outbound.until, False)
+        connection.start(outbound.head(attempt), outbound.method == "HEAD", deadline, outbound.until)
 
     def progress(self) -> None:
         """The response has come as far as its head, or it will not come."""
@@ -134,7 +134,7 @@ class Passage:
                 self._answer(outbound, connection)
                 return
             attempt, connections = self._attempt, self._connections
-            request = UpstreamRequest(outbound.method, attempt, connections, outbound.wire(attempt))
+            request = UpstreamRequest(outbound.method, attempt, connections, outbound.head(attempt))
             request.connection = connection
             outbound.requests = (request,)
             response = UpstreamResponse(request, connection, connections)
@@ -142,16 +142,16 @@ class Passage:
         elif error is None:
             self._hint(connection)
             connection.listener = self.progress
-        elif isinstance(error, StaleConnection) and outbound.method in IDEMPOTENT:
+        elif isinstance(error, StreamRefused) or (isinstance(error, StaleConnection) and outbound.method in IDEMPOTENT):
             self.resume(partial(forwarder.carry, outbound))
         else:
             self.resume(partial(forwarder.carry, outbound, error=error))
 
-    def _hint(self, connection: Connection) -> None:
+    def _hint(self, connection: Carrier) -> None:
         for status, fields in connection.take_hints():
             self._edge.hint(self, status, fields)
 
-    def _answer(self, outbound: Outbound, connection: Connection) -> None:
+    def _answer(self, outbound: Outbound, connection: Carrier) -> None:
         now = monotonic()
         attempt = self._attempt
         attempt.first_byte = now
@@ -168,14 +168,14 @@ class Passage:
         exchange.first_byte = exchange.ended = now
         exchange.bytes_out = len(body)
         self._connections.give(connection, now)
-        self._edge.answer(self, status, fields, body)
+        self._edge.answer(self, status, b"", fields, body)
         self._close(exchange)
 
-    def answer(self, status: int, fields: Fields, body: bytes) -> None:
+    def answer(self, status: int, lines: bytes, fields: Fields, body: bytes) -> None:
         """Answer with what was at hand, which is noted on the exchange already."""
         exchange = self.exchange
         exchange.ended = exchange.first_byte
-        self._edge.answer(self, status, fields, body)
+        self._edge.answer(self, status, lines, fields, body)
         self._close(exchange)
 
     def resume(self, app: ASGIApp) -> None:

@@ -1,17 +1,22 @@
-"""One probe of one backend, over a connection of its own: HTTP or TCP, everything about it bounded."""
+"""One probe of one backend, over a connection of its own: HTTP or TCP, everything about it bounded.
+
+HTTP/2 where the backend speaks nothing else.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import httptools
 
 from app.domain.backend import Backend
 from app.domain.errors import ProxyError
+from app.domain.grpc import CONTENT_TYPE, HEALTH, question, unwell
 from app.domain.health import Expectation, probe_kind
-from app.engine.fault import fault
-from app.engine.resolve import addresses
-from app.engine.transport import trust
+from app.engine.fault import fault, lack
+from app.engine.probe_http2 import Http2Answer, NoAnswer, asking
+from app.engine.transport.dial import Dial
 from settings.pools import BackendTlsSettings
 from settings.resilience import HealthSettings
 
@@ -28,28 +33,35 @@ class Probe:
 
     Over TLS when the backend's URL says https, verified as requests to it are, for TCP probes too.
 
+    Args:
+        header: PROXY header that the connection begins with; b"" for none.
+
     Attributes:
         load: what the last answer said of the backend's load; b"" for nothing.
     """
 
     __slots__ = (
-        "_expectation", "_head", "_host", "_networks", "_port", "_server_name", "_timeout", "_tls", "_tls_settings",
-        "load",
+        "_backend", "_expectation", "_grpc", "_head", "_header", "_http2", "_port", "_timeout", "_tls", "load",
     )  # fmt: skip
 
-    def __init__(self, backend: Backend, health: HealthSettings, tls: BackendTlsSettings) -> None:
-        self._host = backend.host
-        self._networks = backend.spec.networks
-        self._port = health.port or backend.port
-        self._tls_settings = tls if backend.scheme == "https" else None
-        self._server_name = tls.server_name or backend.host
+    def __init__(self, backend: Backend, health: HealthSettings, tls: BackendTlsSettings, header: bytes = b"") -> None:
+        self._backend = backend
+        self._port = health.port or 0
+        self._tls = tls
+        self._header = header
+        kind = probe_kind(health)
+        only = backend.scheme == "h2c" or (backend.scheme == "https" and "http/1.1" not in tls.alpn)
+        self._http2 = only or kind == "grpc"
+        self._grpc = kind == "grpc"
         self._timeout = health.timeout
-        self._head = _head(backend, health) if probe_kind(health) == "http" else b""
+        self._head = b"" if kind == "tcp" else _call(backend, health) if self._grpc else _head(backend, health)
+        if self._head and self._http2:
+            self._head = asking(self._head, backend.scheme, question(health.service or "") if self._grpc else b"")
         self._expectation = Expectation(health)
         self.load = b""
 
-    async def ask(self) -> str:
-        """Why the backend failed the probe; "" when it passed."""
+    async def ask(self) -> str | None:
+        """Why the backend failed the probe; "" when it passed, None when we could not ask."""
         self.load = b""
         try:
             async with asyncio.timeout(self._timeout):
@@ -57,37 +69,60 @@ class Probe:
         except TimeoutError:
             return f"no answer within {self._timeout:g} s"
         except Exception as error:  # whatever a backend comes up with is its failure; the probes go on
-            return _reason(error)
+            return None if lack(error) else _reason(error)
         return ""
 
     async def _ask(self) -> None:
-        tls = trust.context(self._tls_settings) if self._tls_settings else None
-        host = self._host
-        if self._networks:
-            host = (await addresses(host, self._port, self._networks))[0][1]
-        reader, writer = await asyncio.open_connection(  # looks the name up anew, off the loop
-            host, self._port, limit=LIMIT, ssl=tls, server_hostname=self._server_name if tls else None
-        )
+        alpn = "h2" if self._http2 else "http/1.1"
+        dial = Dial(self._backend, self._tls, alpn=(alpn,), port=self._port)  # looks the name up anew, off the loop
+        ear = await dial.connect(_Ear, header=self._header)
         try:
             if self._head:
-                writer.write(self._head)
-                answer = _Answer(wants_body=self._expectation.wants_body)
+                ear.transport.write(self._head)
+                wants_body = self._expectation.wants_body or self._grpc
+                answer: _Answer | Http2Answer
+                if self._http2:
+                    answer = Http2Answer(wants_body=wants_body, limit=LIMIT)
+                else:
+                    answer = _Answer(wants_body=wants_body)
                 while not answer.done:
-                    data = await reader.read(LIMIT)
+                    data = await ear.reader.read(LIMIT)
                     if not data:
                         break
                     answer.feed(data)
+                    if answer.reply:
+                        ear.transport.write(answer.reply)
                 if not answer.status:
                     raise ProbeFailed("connection closed before the end of the response head")
-                if failure := self._expectation.judge(answer.status, bytes(answer.body)):
+                if isinstance(answer, Http2Answer) and self._grpc and answer.status == 200:
+                    failure = unwell(answer.fields, bytes(answer.body))
+                else:
+                    failure = self._expectation.judge(answer.status, bytes(answer.body))
+                if failure:
                     raise ProbeFailed(failure)
                 self.load = self._expectation.load(bytes(answer.body))
         finally:
-            writer.transport.abort()  # at once: a backend that goes on sending does not matter
+            ear.transport.abort()  # at once: a backend that goes on sending does not matter
+
+
+class _Ear(asyncio.StreamReaderProtocol):
+    """What comes over a connection, to be read."""
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.reader = asyncio.StreamReader(limit=LIMIT)
+        super().__init__(self.reader)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
 
 
 class _Answer:
     """What is needed of a response. *status* is 0 until its head is complete, interim responses do not count."""
+
+    reply = b""
 
     def __init__(self, *, wants_body: bool) -> None:
         self.status = 0
@@ -131,7 +166,18 @@ def _head(backend: Backend, health: HealthSettings) -> bytes:
     fields = {"host": health.host or backend.authority.decode(), "user-agent": "l7lb", "accept": "*/*"}
     fields |= {name.lower(): value for name, value in health.headers.items()}
     fields["connection"] = "close"
-    lines = [f"{health.method} {health.path or '/'} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return _lines(f"{health.method} {health.path or '/'}", fields)
+
+
+def _call(backend: Backend, health: HealthSettings) -> bytes:
+    """The head of the call that asks for health as gRPC has it."""
+    fields = {"host": health.host or backend.authority.decode(), "user-agent": "l7lb", "te": "trailers"}
+    fields |= {name.lower(): value for name, value in health.headers.items()}
+    return _lines(f"POST {HEALTH}", {**fields, "content-type": CONTENT_TYPE.decode()})
+
+
+def _lines(asked: str, fields: dict[str, str]) -> bytes:
+    lines = [f"{asked} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
@@ -142,6 +188,6 @@ def _reason(error: Exception) -> str:
     match error:
         case ConnectionResetError():
             return "connection reset"
-        case ProbeFailed() | ProxyError():
+        case ProbeFailed() | ProxyError() | NoAnswer():
             return str(error)
     return f"{type(error).__name__}: {error}"

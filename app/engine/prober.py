@@ -11,15 +11,16 @@ from time import monotonic
 from app.domain.backend import Backend
 from app.domain.health import State, probe_kind
 from app.domain.membership import Change
+from app.domain.proxy_header import LOCAL
 from app.engine.duty import Duty
 from app.engine.probe import Probe
 from app.engine.topology import Topology
-from settings.pools import BackendTlsSettings
+from settings.pools import BackendTlsSettings, PoolSettings
 from settings.resilience import HealthSettings
 
 log = logging.getLogger("l7lb.health")
 
-Terms = tuple[HealthSettings, BackendTlsSettings]
+Terms = tuple[HealthSettings, BackendTlsSettings, bytes]
 
 
 class Prober:
@@ -72,7 +73,7 @@ class Prober:
     def _follow(self, group: asyncio.TaskGroup) -> None:
         """One watch for each backend that is to be probed, on the terms that hold now."""
         wanted: dict[Backend, Terms] = {
-            backend: (pool.settings.health, pool.settings.tls)
+            backend: (pool.settings.health, pool.settings.tls, _header(pool.settings))
             for pool in self._topology.pools.values()
             if probe_kind(pool.settings.health) != "none"
             for backend in pool.backends
@@ -97,7 +98,7 @@ class Prober:
                 failure = await probe.ask()
             now = self._clock()
             before = health.word
-            if self._topology.observe(backend, failure, now):
+            if failure is not None and self._topology.observe(backend, failure, now):
                 _tell(backend)
             if probe.load and (pool := self._topology.pools.get(backend.pool)) is not None:
                 pool.report(backend, probe.load, now)
@@ -106,6 +107,12 @@ class Prober:
             due = health.plan(started, self._rng, first=first)
             first = False
             await asyncio.sleep(max(due - now, 0.0))
+
+
+def _header(settings: PoolSettings) -> bytes:
+    """What a probe begins with, where connections to the backends begin with a PROXY header; not at another port."""
+    version = settings.proxy_header.version
+    return LOCAL[version] if version and settings.health.port is None else b""
 
 
 def _tell(backend: Backend) -> None:

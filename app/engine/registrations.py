@@ -6,6 +6,7 @@
 
 A write is in force here when it returns, elsewhere within LOOK on a machine, and CLUSTER_LOOK over many. What holds
 here is always what was read: a board may be slow to say that it has written, and others may have written since.
+It is longer than most, for what is known, heard and gone is one state, which has to be seen in one piece.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ TIDY = 5.0
 """Seconds between two looks for notes of those that are gone, by who has the lease for that."""
 KEPT = 30.0
 """Seconds for which, at least, the note of one that is gone is kept; so long, too, that it was taken out."""
+
+VANISHED = 86_400.0
+"""Seconds for which what is said of a backend that no source names is kept: it may be back after a night."""
 
 log = logging.getLogger("l7lb.registrations")
 
@@ -82,7 +86,8 @@ class Registrations:
         self._beats = Beats(board, clock)
         self._seen = -1
         self._gone: frozenset[Key] = frozenset()
-        self._over: dict[Key, float] = {}  # since when, of those that are gone
+        self._over: dict[Key, float] = {}  # since when, of those that are gone, or named by nobody
+        self._topology = topology
         self._said = Said(topology, networks, clock, wall)
 
     async def settle(self) -> None:
@@ -222,8 +227,8 @@ class Registrations:
     async def _tidy(self) -> None:
         """Take away the notes of those that are gone for good; one process does it for all. Raises BoardAway."""
         now = self._clock()
-        self._over = {key: self._over.get(key, now) for key in self._gone}
-        over = [key for key, began in self._over.items() if now - began > max(KEPT, self._known[key][0].ttl)]
+        self._over = {key: self._over.get(key, now) for key in self._gone | self._vanished()}
+        over = [key for key, began in self._over.items() if now - began > self._kept(key)]
         if not over or not await self._board.lease("registrations", self._crew.id, 3 * TIDY):
             return
         expected = {key: revision for key, (_, revision) in self._known.items()}
@@ -234,7 +239,20 @@ class Registrations:
                 continue
             with suppress(Conflict):
                 await self._board.write(BACKENDS, name, None, expected=expected[key])
-                log.info("pool %s: backend %s has not registered again, and is forgotten", *key)
+                log.info("pool %s: backend %s has not come back, and what was said of it is forgotten", *key)
+
+    def _vanished(self) -> frozenset[Key]:
+        """Those of whom something is said, such as that they drain, and whom no source names."""
+        named = {pool: self._topology.named(pool) for pool, _ in self._known}
+        return frozenset(
+            key
+            for key, (said, _) in self._known.items()
+            if said.spec is None and not said.ttl and (there := named[key[0]]) is not None and key[1] not in there
+        )
+
+    def _kept(self, key: Key) -> float:
+        """Seconds for which the note of one that is gone is kept."""
+        return max(KEPT, self._known[key][0].ttl) if key in self._gone else VANISHED
 
 
 def _key(name: str) -> Key:

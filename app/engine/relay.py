@@ -8,16 +8,19 @@ from email.utils import formatdate
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from app.domain import grpc
+from app.domain.answer import proxy_status
 from app.domain.headers import Field, Fields, takes_trailers
 from app.engine.encoders import encode, encoder
 
 if TYPE_CHECKING:
     from app.domain.coding import Coding
+    from app.domain.errors import ProxyError
     from app.domain.exchange import Exchange
     from app.domain.fields import FieldRules
     from app.engine.asgi import Message, Scope, Send
     from app.engine.client import UpstreamResponse
-    from app.engine.transport.connection import Connection
+    from app.engine.transport.carrier import Carrier
 
 
 _ABOUT_THE_BODY = (b"content-", b"etag", b"last-modified", b"accept-ranges", b"date")
@@ -95,7 +98,7 @@ class Relay:
             fields = self._fields.apply(fields)
         await respond(scope, send, response.status_code, [*fields, (b"content-type", shown[0])], shown[1])
 
-    def fields(self, exchange: Exchange, connection: Connection) -> Fields:
+    def fields(self, exchange: Exchange, connection: Carrier) -> Fields:
         """What the client gets of the response head on *connection*, with what we add."""
         fields = connection.fields
         fields += self._via
@@ -148,6 +151,18 @@ async def respond(scope: Scope, send: Send, status: int, headers: Sequence[Field
         exchange.bytes_out = len(body)
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
+
+
+async def refuse_call(scope: Scope, send: Send, error: ProxyError) -> None:
+    """Answer a call of gRPC that came to *error*. On the exchange the status is that of the error, as it always is."""
+    exchange: Exchange = scope["lb.exchange"]
+    fields = grpc.answer(error, proxy_status(error))
+    fields.append(_DATE.field())
+    decorate(exchange, fields)
+    exchange.status = error.status
+    exchange.first_byte = monotonic()
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _trail(message: Message, trailers: Sequence[Field], asked: Fields) -> None:

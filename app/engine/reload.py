@@ -161,6 +161,9 @@ class Reload(Generic[Plan]):
             raise Refused([Problem("config", "LB_CONFIG", "there is no settings file that could be read again", fix)])
         try:
             settings = reread(self.settings, text)
+            if not settings.text.strip():  # so a file looks that was begun to be written on a disk that is full
+                where, why, fix = str(settings.config), "the settings file is empty", "write it, and rename it to there"
+                raise Refused([Problem("config", where, why, fix)])
             planned = self._plan(settings)
         except SettingsError as error:
             raise Refused(error.problems) from None

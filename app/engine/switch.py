@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from app.engine.door import Door
 from app.engine.tunnel import Tunnel
@@ -58,11 +58,13 @@ class Switch:
         if isinstance(client, Door):
             from app.engine.bridge import Bridge  # noqa: PLC0415  # under another server only: it takes 75 ms to load
 
-            bridge = Bridge(exchange, backend, self._timeout)
-            with self._tunnels.keeping(bridge):
-                await bridge.run(client, connection, fields)
+            kept: Tunnel | Bridge = Bridge(exchange, backend, self._timeout)
         else:
             websocket = outbound.upgrade.lower() == b"websocket"
-            tunnel = Tunnel(exchange, backend, self._timeout, websocket=websocket)
-            with self._tunnels.keeping(tunnel):
-                await tunnel.run(cast("Switchable", client), connection, fields)
+            kept = Tunnel(exchange, backend, self._timeout, websocket=websocket)
+        self._tunnels.keep(kept)
+        outbound.let_go()
+        try:
+            await kept.run(cast("Any", client), connection, fields)
+        finally:
+            self._tunnels.ended(kept)

@@ -139,8 +139,21 @@ class Topology:
         if self._removed.get(pool, {}).pop(backend, None) is not None:
             self._follow(self.pools[pool])
 
+    def named(self, pool: str) -> frozenset[str] | None:
+        """Whom the sources of *pool* name, taken out or not; None while its own source has not said who they are."""
+        present = self.pools.get(pool)
+        if present is None:
+            return frozenset()
+        said = self._said.get(pool, {})
+        if present.settings.source is not None and _kind(present.settings) not in said:
+            return None
+        return frozenset(spec.id for specs in (present.settings.backends, *said.values()) for spec in specs)
+
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Have *listener* called after each change of the backends; the function that comes back ends it."""
+        """Have *listener* called after each change of the backends; the function that comes back ends it.
+
+        What it raises is logged, for it cannot undo the change.
+        """
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
@@ -184,8 +197,7 @@ class Topology:
     def _awaited(self, pool: Pool) -> bool:
         if pool.available:
             return False
-        silent = pool.settings.source is not None and _kind(pool.settings) not in self._said.get(pool.name, {})
-        return silent or bool(pool.backends)
+        return self.named(pool.name) is None or bool(pool.backends)
 
     def _named(self, name: str, settings: PoolSettings) -> dict[str, BackendSettings]:
         """By id, whom the sources of a pool name, but for those that somebody has removed."""
@@ -232,7 +244,10 @@ class Topology:
 
     def _announce(self, change: Change) -> None:
         for listener in tuple(self._listeners):
-            listener(change)
+            try:
+                listener(change)
+            except Exception:  # it has changed already: who comes after must hear of it, and a reload come to its end
+                log.exception("a defect of ours, please report it")
 
 
 def _kind(settings: PoolSettings) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
@@ -49,21 +48,21 @@ class Tunnels:
     def __len__(self) -> int:
         return len(self._all)
 
-    @contextmanager
-    def keeping(self, kept: Kept) -> Iterator[None]:
-        """Look at it from now on, until it has ended."""
+    def keep(self, kept: Kept) -> None:
+        """Look at it from now on, until it has ended; not by a context, which would be kept with each."""
         self._all.add(kept)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
-        try:
-            yield
-        finally:
-            self._all.discard(kept)
-            if not self._all:
+
+    def ended(self, kept: Kept) -> None:
+        """It has ended."""
+        self._all.discard(kept)
+        if not self._all:
+            if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-                if self._empty is not None and not self._empty.done():
-                    self._empty.set_result(None)
+            if self._empty is not None and not self._empty.done():
+                self._empty.set_result(None)
 
     async def close(self) -> None:
         """End all, and wait until they have: each ends by its own deadline, at the latest."""

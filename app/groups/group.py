@@ -13,6 +13,7 @@ from app.domain.location import Location
 from app.domain.rewrite import Target
 from app.domain.routing import Rule
 from app.domain.split import Sides
+from app.engine.caches.keys import bypasses
 from app.engine.mirror import Copies, Mirror
 from app.groups.answers import FixedResponse, Redirect
 from app.groups.authorities import Authorities, jwt_usable
@@ -21,7 +22,6 @@ from app.groups.traffic import Fallback, Split
 from app.middleware.access import Access
 from app.middleware.api_key import ApiKey
 from app.middleware.basic_auth import Users
-from app.middleware.cache import bypasses
 from app.middleware.compression import Compression, codings_of
 from app.middleware.cors import Cors
 from app.middleware.error_pages import ErrorPages, pages_of

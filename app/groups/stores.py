@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from app.domain.metrics import Samples
     from app.engine.asgi import ASGIApp
     from app.engine.caches import Usage
+    from app.engine.caches.keys import Keys
     from settings.cache import CacheSettings
 
 
@@ -24,14 +25,14 @@ class Stores:
     Attributes:
         by_name: those that are there.
 
-        caches: by group.
+        keys: of each group that has a cache.
 
         fetches: of all groups.
     """
 
     def __init__(self, choices: Mapping[str, Choice]) -> None:
         self.by_name: dict[str, Store] = {name: CACHES.build(choice) for name, choice in choices.items()}
-        self.caches: dict[str, Cache] = {}
+        self.keys: dict[str, Keys] = {}
         self.fetches = Fetches()
 
     def cache(self, app: ASGIApp, group: str, settings: CacheSettings, rng: Random, *, identified: bool) -> Cache:
@@ -45,12 +46,16 @@ class Stores:
         made = Cache(
             app, group=group, settings=settings, store=store, fetches=self.fetches, rng=rng, identified=identified
         )
-        self.caches[group] = made
+        self.keys[group] = made.keys
         return made
 
     def requests(self) -> Samples:
         """By group and result, how many requests."""
         return self.fetches.sample()
+
+    def refreshes(self) -> Samples:
+        """By group and result, how many validations beside requests."""
+        return tuple(self.fetches.refreshes.items())
 
     def usages(self) -> Iterable[tuple[str, Usage]]:
         """What is in each store, by its name."""

@@ -121,6 +121,7 @@ class BasicAuth:
         self._clock = clock
         self._remember = settings.remember
         self._known: Remembered[str] = Remembered(os.urandom(32))
+        self._places: Remembered[bool] = Remembered(os.urandom(32))
         most = max(1, int(settings.failures.count))
         self._checks: dict[bytes, asyncio.Task[bool]] = {}
         self._failures = Failures(most, settings.failures.period)
@@ -133,7 +134,7 @@ class BasicAuth:
         """Look, and go on."""
         exchange, headers = scope["lb.exchange"], scope["headers"]
         given = self._given(exchange, headers)
-        user = self._recall(given)
+        user = self._recall(exchange, given)
         if user is None:
             user = await self._check(exchange, given)
         self._admit(exchange, headers, user)
@@ -141,7 +142,7 @@ class BasicAuth:
 
     def enter(self, exchange: Exchange, headers: Fields) -> None:
         """Look. Raises Waits for a password that has to be hashed first."""
-        user = self._recall(self._given(exchange, headers))
+        user = self._recall(exchange, self._given(exchange, headers))
         if user is None:
             raise Waits(self)
         self._admit(exchange, headers, user)
@@ -153,19 +154,30 @@ class BasicAuth:
             raise self._refused(exchange, "this needs a user's name and password")
         return credentials.strip()
 
-    def _recall(self, given: bytes) -> str | None:
+    def _recall(self, exchange: Exchange, given: bytes) -> str | None:
+        """Whose password it is, as far as that is known; None for one that has to be checked, or may not be tried."""
         users = self._users.get()
         if self._version != self._users.version:
             self._version = self._users.version
             self._known.clear()
-        user = self._known.get(self._known.digest(given), self._clock())
-        return user if user in users else None
+            self._places.clear()
+        now = self._clock()
+        user = self._known.get(self._known.digest(given), now)
+        if user not in users:
+            return None
+        if self._failures and self._failures.wait(client := _client(exchange), now):
+            # else a guess would be looked up among the passwords of all others, as often as one likes
+            return user if self._places.get(self._place(client, given), now) else None
+        return user
+
+    def _place(self, client: str, given: bytes) -> bytes:
+        return self._places.digest(b"%b %b" % (client.encode(), given))
 
     async def _check(self, exchange: Exchange, given: bytes) -> str:
         user, password = _parts(given)
         if user is None:
             raise self._refused(exchange, "this is no name and password")
-        client = network(exchange.client, IPV6_PREFIX) if ":" in exchange.client else exchange.client
+        client = _client(exchange)
         digest = self._known.digest(given)
         check = self._checks.get(digest)
         if check is None:  # requests that come at the same time with the same password share one hash, and one try
@@ -175,7 +187,9 @@ class BasicAuth:
         if not await asyncio.shield(check):
             raise self._refused(exchange, "the name or the password is wrong")
         self._failures.forgive(client)
-        self._known.put(digest, user, self._clock() + self._remember)
+        until = self._clock() + self._remember
+        self._known.put(digest, user, until)
+        self._places.put(self._place(client, given), True, until)
         return user
 
     def _begin(self, client: str, user: str, password: bytes) -> asyncio.Task[bool]:
@@ -199,6 +213,10 @@ class BasicAuth:
     def _admit(self, exchange: Exchange, headers: Fields, user: str) -> None:
         exchange.user = user
         put(headers, self._taken, [(self._header, user.encode("latin-1", "replace"))] if self._header else [])
+
+
+def _client(exchange: Exchange) -> str:
+    return network(exchange.client, IPV6_PREFIX) if ":" in exchange.client else exchange.client
 
 
 def _parts(given: bytes) -> tuple[str | None, bytes]:

@@ -57,7 +57,7 @@ class ForwardAuth:
         """Ask, and go on, or answer as the server does."""
         exchange: Exchange = scope["lb.exchange"]
         watched = connection_of(scope, receive)
-        question = Question(self._target)
+        question = Question(watched, self._target)
         try:
             await self._put(question, scope, watched)
         except ProxyError as error:
@@ -87,9 +87,9 @@ class ForwardAuth:
         path, _, query = self._target.partition(b"?")
         asked = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": real.scheme,
-            "path": path.decode(), "raw_path": path, "query_string": query, "client": None, "server": None,
-            "headers": self._fields(real, scope["headers"], watched.target), "lb.exchange": exchange,
-            "extensions": {"lb.edge": question},
+            "path": path.decode(), "raw_path": path, "query_string": query, "client": scope.get("client"),
+            "server": scope.get("server"), "headers": self._fields(real, scope["headers"], watched.target),
+            "lb.exchange": exchange, "extensions": {"lb.edge": question},
         }  # fmt: skip
         if watched.concurrent:
             watched.watch(question.leave)
@@ -127,8 +127,8 @@ class Question(Copy):
 
     exchange: Exchange
 
-    def __init__(self, target: bytes) -> None:
-        super().__init__(target, b"")
+    def __init__(self, client: ClientConnection, target: bytes) -> None:
+        super().__init__(client, b"", target)
         self.status = 0
         self.fields: Fields = []
         self.body: list[bytes] = []

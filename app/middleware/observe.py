@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from app.domain.errors import ClientGone, InternalError
 from app.domain.exchange import Exchange
+from app.domain.headers import without_listed
 from app.engine.asgi import ASGIApp, Receive, Scope, Send
 from app.engine.telemetry.journal import Journal
 
@@ -23,6 +24,8 @@ class Observe:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Go on with `scope["lb.exchange"]`; nobody's `send` is wrapped, who answers notes it there."""
+        if "lb.edge" not in (scope.get("extensions") or ()):  # another server, which has not done that
+            scope["headers"] = without_listed(scope["headers"])
         host = ""
         for name, value in scope["headers"]:
             if name == b"host":

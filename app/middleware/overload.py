@@ -1,4 +1,4 @@
-"""Refuses new requests while the event loop is behind, so that those it has come to an end.
+"""Refuses new requests while there is a sign of too many, so that those there are come to an end: the loop is behind.
 
 One thread does everything, so the honest sign that it has too much to do is how late it comes to what was due. A job
 sleeps for EVERY seconds again and again, and looks at how late it wakes:
@@ -16,6 +16,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from app.domain.errors import ProxyError
 from app.domain.exchange import Exchange
@@ -33,19 +34,26 @@ _log = logging.getLogger("l7lb")
 
 
 class Shed(ProxyError):
-    """The event loop is behind with its work."""
+    """There is too much to do, or too much that waits."""
 
     status = 503
     error_type = "http_request_denied"
     retry_after = 1.0
 
 
-class Overload:
-    """Raises Shed while *lag* says so."""
+class Sign(Protocol):
+    """Says whether new requests are refused, and is told how many were."""
 
-    def __init__(self, app: ASGIApp, *, lag: Lag) -> None:
+    shedding: bool
+    refused: int
+
+
+class Overload:
+    """Raises Shed while *sign* says so."""
+
+    def __init__(self, app: ASGIApp, *, sign: Sign) -> None:
         self.app = app
-        self._lag = lag
+        self._sign = sign
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Look, and go on."""
@@ -54,9 +62,9 @@ class Overload:
 
     def enter(self, _: Exchange, __: Fields) -> None:
         """Look."""
-        lag = self._lag
-        if lag.shedding:
-            lag.refused += 1
+        sign = self._sign
+        if sign.shedding:
+            sign.refused += 1
             raise Shed("too much to do")
 
 

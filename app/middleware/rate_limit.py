@@ -151,9 +151,13 @@ def _host(exchange: Exchange, _: Fields) -> str:
 
 
 def _header(name: bytes, _: Exchange, headers: Fields) -> str:
-    """All values of the field; the requests without it share a bucket."""
-    return _short(b",".join([value for field, value in headers if field == name]).decode("latin-1"))
+    """A digest of all values of the field, which may be a secret; the requests without it share a bucket."""
+    return _digest(b",".join([value for field, value in headers if field == name]))
 
 
 def _short(key: str) -> str:
-    return key if len(key) <= _LONGEST else blake2b(key.encode("latin-1", "replace"), digest_size=16).hexdigest()
+    return key if len(key) <= _LONGEST else _digest(key.encode("latin-1", "replace"))
+
+
+def _digest(key: bytes) -> str:
+    return blake2b(key, digest_size=16).hexdigest()

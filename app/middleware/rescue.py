@@ -8,10 +8,11 @@ from random import Random
 from app.domain.answer import answer
 from app.domain.errors import Answered, ClientGone, InternalError, ProxyError
 from app.domain.exchange import Exchange
+from app.domain.grpc import called
 from app.domain.headers import listed
 from app.domain.trace import accepted_request_id, new_request_id
 from app.engine.asgi import ASGIApp, Receive, Scope, Send, connection_of
-from app.engine.relay import respond
+from app.engine.relay import refuse_call, respond
 
 _log = logging.getLogger("l7lb")
 
@@ -28,7 +29,7 @@ class Rescue:
         try:
             await self.app(scope, receive, send)
         except Answered as answered:
-            await respond(scope, send, answered.status, answered.fields, b"")
+            await respond(scope, send, answered.status, answered.fields, answered.body)
         except ProxyError as error:
             await self._answer(error, scope, receive, send)
         except Exception as fault:
@@ -48,5 +49,8 @@ class Rescue:
         if not exchange.request_id:
             sent = accepted_request_id(listed(b"x-request-id", headers))
             exchange.request_id = sent or new_request_id(self._rng).decode()
+        if called(listed(b"content-type", headers)):
+            await refuse_call(scope, send, error)
+            return
         fields, body = answer(error, exchange.request_id, listed(b"accept", headers), exchange.pages)
         await respond(scope, send, error.status, fields, body)

@@ -9,25 +9,15 @@ import httpx
 import pytest
 
 from app.admin.cache import CachePurges
-from app.domain.cache.key import Query, origin
 from app.engine.caches import Purge
+from app.engine.caches.keys import Keys
 from app.engine.caches.purges import Done
 from app.engine.crew import Mate
 from app.engine.state.board import BoardAway
+from settings.cache import CacheSettings
 from tests.support.plane import BEARER, TOKEN, Plane, problem
 
 PATH = "/-/cache/purge"
-
-
-class Keys:
-    """In place of a group's cache, which would need all that stands behind it."""
-
-    def __init__(self, name: str, query: Query) -> None:
-        self._name = name
-        self._query = query
-
-    def key_of(self, scheme: str, host: str, target: bytes) -> bytes:
-        return origin(self._name, scheme, host) + self._query.apply(target)
 
 
 class Asked:
@@ -55,8 +45,8 @@ def asked() -> Asked:
 @pytest.fixture
 def plane(asked: Asked) -> Plane:
     plane = Plane(admin={"token": TOKEN})
-    caches: Any = {"api": Keys("api", Query((), ("utm_*",))), "web": Keys("web", Query((), ()))}
-    plane.purges = CachePurges(caches, asked)  # type: ignore[arg-type]
+    keys = {"api": Keys("api", CacheSettings(ignore_query=["utm_*"])), "web": Keys("web", CacheSettings())}
+    plane.purges = CachePurges(keys, asked)  # type: ignore[arg-type]
     return plane
 
 

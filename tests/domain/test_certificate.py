@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.certificate import dns_names
+from app.domain.certificate import Issued, dns_names, issued
 from tests.support.tls import authority
 
 ISSUED = authority().issue_cert("A.example.org", "*.b.example.org", "127.0.0.1", "alice@example.org")
@@ -48,3 +49,33 @@ def test_no_extensions_and_one_without_a_tag() -> None:
     assert dns_names(bytes.fromhex("30023000")) == ()
     with pytest.raises(ValueError, match="not a certificate"):
         dns_names(bytes.fromhex("30020500"))
+
+
+def test_from_when_to_when() -> None:
+    """UTCTime up to 2049, GeneralizedTime from 2050 on."""
+    for begin, end in (((1999, 2, 3), (2031, 4, 5)), ((2020, 1, 1), (2051, 6, 7))):
+        begins, ends = datetime(*begin, tzinfo=UTC), datetime(*end, tzinfo=UTC)
+        made = authority().issue_cert("a.test", not_before=begins, not_after=ends)
+        der = ssl.PEM_cert_to_DER_cert(made.cert_chain_pems[0].bytes().decode())
+        assert issued(der) == Issued(begins.timestamp(), ends.timestamp(), by_itself=False)
+
+
+def test_by_itself() -> None:
+    assert issued(ssl.PEM_cert_to_DER_cert(authority().cert_pem.bytes().decode())).by_itself
+
+
+@given(st.integers(0, len(CERTIFICATE) - 1), st.integers(0, 255))
+def test_nor_of_when(at: int, byte: int) -> None:
+    with contextlib.suppress(ValueError):
+        issued(CERTIFICATE[:at] + bytes((byte,)) + CERTIFICATE[at + 1 :])
+
+
+@pytest.mark.parametrize("end", range(0, len(CERTIFICATE), 7))
+def test_a_part_of_one_says_nothing(end: int) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        issued(CERTIFICATE[:end])
+
+
+def test_too_little_to_say_so() -> None:
+    with pytest.raises(ValueError, match="not a certificate"):
+        issued(bytes.fromhex("30023000"))

@@ -35,6 +35,15 @@ def test_the_certificate_itself() -> None:
     }
 
 
+def test_what_it_was_verified_by() -> None:
+    """RFC 9440 section 2.2: a list of byte sequences, in the order of the handshake, without the client's own."""
+    assert b"client-cert-chain" not in said()
+    fields = dict(described(DER, {}, [b"between", b"root"]))
+    assert (
+        fields[b"client-cert-chain"] == b":" + base64.b64encode(b"between") + b":, :" + base64.b64encode(b"root") + b":"
+    )
+
+
 def test_the_subject_is_written_as_rfc_4514_has_it() -> None:
     assert (
         subject(("countryName", "DE"), ("organizationName", "Example"), ("commonName", "alice"))

@@ -7,10 +7,12 @@ from app.domain.failures import Failures
 
 def test_so_many_in_a_stretch_that_begins_with_the_first() -> None:
     ours = Failures(3, 60.0)
+    assert not ours
     for now in (0.0, 10.0, 20.0):
         assert ours.wait("a", now) == 0.0
         ours.note("a", now)
 
+    assert ours
     assert [ours.wait("a", now) for now in (20.0, 59.0, 60.0, 61.0)] == [40.0, 1.0, 0.0, 0.0]
     assert ours.wait("b", 20.0) == 0.0
 

@@ -3,7 +3,17 @@
 import pytest
 
 from app.domain.errors import ResponseInvalid
-from app.domain.headers import Fields, connection_listed, listed, put, response_head, spelled, takes_trailers
+from app.domain.headers import (
+    Fields,
+    alike,
+    connection_listed,
+    listed,
+    put,
+    response_head,
+    spelled,
+    takes_trailers,
+    without_listed,
+)
 
 
 def test_hop_by_hop_fields_and_those_that_connection_names_stay_here() -> None:
@@ -28,6 +38,33 @@ def test_several_connection_fields_are_one_list() -> None:
     fields, _, _, _ = response_head([(b"connection", b"x-a"), (b"connection", b"x-b"), (b"x-a", b"1"), (b"x-b", b"2")])
 
     assert fields == []
+
+
+@pytest.mark.parametrize(
+    ("connection", "fields", "rest"),
+    [
+        ([b"keep-alive"], [b"x-a", b"x-b"], [b"keep-alive"]),
+        ([b"Upgrade, TE"], [b"x-a", b"x-b"], [b"Upgrade, TE"]),
+        ([b"Upgrade ,X-A,, close"], [b"x-b"], [b"Upgrade, close"]),
+        ([b"x-a", b"X-B"], [], []),
+        ([b"host, Content-Length, expect"], [b"x-a", b"x-b"], [b"host, Content-Length, expect"]),
+        ([], [b"x-a", b"x-b"], []),
+    ],
+)
+def test_what_connection_lists_is_for_nobody_further_in(
+    connection: list[bytes], fields: list[bytes], rest: list[bytes]
+) -> None:
+    """And so not listed any more."""
+    sent = [(b"connection", value) for value in connection]
+
+    found = without_listed([(b"x-a", b"1"), *sent, (b"x-b", b"2")])
+
+    assert [name for name, _ in found if name != b"connection"] == fields
+    assert [value for name, value in found if name == b"connection"] == rest
+
+
+def test_names_that_cgi_does_not_tell_apart() -> None:
+    assert alike([b"a", b"x-a-b"]) == {b"a", b"x-a-b", b"x_a-b", b"x-a_b", b"x_a_b"}
 
 
 def test_connection_cannot_take_the_framing_with_it() -> None:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import socket
+from ipaddress import IPv4Address, IPv6Address
 from struct import pack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.proxy_header import LONGEST_1, LONGEST_2, SIGNATURE, Ends, Malformed, ends, length
+from app.domain.proxy_header import (
+    LOCAL,
+    LONGEST_1,
+    LONGEST_2,
+    SIGNATURE,
+    Ends,
+    Malformed,
+    Tls,
+    between,
+    ends,
+    header_1,
+    header_2,
+    length,
+)
 
 FOUR = Ends(("192.0.2.1", 40000), ("198.51.100.7", 443))
 SIX = Ends(("2001:db8::1", 1), ("::1", 65535))
@@ -111,3 +125,62 @@ def test_nothing_else_is_ever_raised(data: bytes) -> None:
             ends(data[:whole])
     except Malformed:
         pass
+
+
+PORT = st.integers(0, 65535)
+ADDRESS = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
+TLS = st.builds(Tls, st.text(max_size=20), st.text(max_size=40), st.booleans(), st.text(max_size=64))
+
+
+@given(ADDRESS, PORT, ADDRESS, PORT, st.text(max_size=255), st.none() | TLS)
+def test_what_is_written_is_read(
+    client: IPv4Address | IPv6Address,
+    client_port: int,
+    server: IPv4Address | IPv6Address,
+    server_port: int,
+    authority: str,
+    tls: Tls | None,
+) -> None:
+    """By both versions, to its end, whatever else is told."""
+    both = between(str(client), client_port, str(server), server_port)
+    assert both is not None
+    for header in (header_1(both), header_2(both), header_2(both, authority, tls)):
+        assert length(header) == len(header)
+        assert ends(header) == both
+
+
+@pytest.mark.parametrize("header", [*LOCAL.values(), header_1(None), header_2(None)])
+def test_nobody_is_named(header: bytes) -> None:
+    assert length(header) == len(header)
+    assert ends(header) is None
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "told"),
+    [
+        ("192.0.2.1", "198.51.100.7", ("192.0.2.1", "198.51.100.7")),
+        ("2001:db8:0::1", "::1", ("2001:db8::1", "::1")),
+        ("::ffff:192.0.2.1", "::ffff:198.51.100.7", ("192.0.2.1", "198.51.100.7")),
+        ("2001:db8::1", "198.51.100.7", ("2001:db8::1", "::ffff:c633:6407")),
+        ("192.0.2.1", "2001:db8::1", ("::ffff:c000:201", "2001:db8::1")),
+        ("fe80::1%eth0", "fe80::2", ("fe80::1", "fe80::2")),
+    ],
+)
+def test_both_ends_are_of_one_family(client: str, server: str, told: tuple[str, str]) -> None:
+    assert between(client, 1, server, 2) == Ends((told[0], 1), (told[1], 2))
+
+
+def test_an_end_that_is_not_known() -> None:
+    """The server's has no address on a Unix socket; without the client's there is nothing to tell."""
+    assert between("192.0.2.1", 1, "/run/l7lb.sock", 2) == Ends(("192.0.2.1", 1), ("0.0.0.0", 0))
+    assert between("2001:db8::1", 1, "", 2) == Ends(("2001:db8::1", 1), ("::", 0))
+    assert between("unix", 1, "198.51.100.7", 2) is None
+
+
+def test_what_is_told_beside() -> None:
+    """Section 2.2: type, length, value; those of TLS stand in one of them, behind flags and whether it was verified."""
+    plain = header_2(FOUR)
+    told = header_2(FOUR, "lb.test", Tls("TLSv1.3", "TLS_X", certified=True, name="alice"))
+    about = b"\x07\0\0\0\0" + b"\x21\0\x07TLSv1.3" + b"\x23\0\x05TLS_X" + b"\x22\0\x05alice"
+    assert told[16:] == plain[16:] + b"\x02\0\x07lb.test" + b"\x20" + pack("!H", len(about)) + about
+    assert b"\x01\0\0\0\1\x21" in header_2(FOUR, tls=Tls("TLSv1.3", "TLS_X", certified=False, name=""))

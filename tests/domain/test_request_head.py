@@ -77,6 +77,22 @@ def test_trailers_are_taken_where_the_client_takes_them(te: bytes) -> None:
     assert head.lines == b"te: trailers\r\nconnection: te\r\n"
 
 
+@pytest.mark.parametrize("name", [b"transfer_encoding", b"content_length", b"proxy_authorization"])
+def test_what_some_take_for_such_a_field_stays_here_too(name: bytes) -> None:
+    """CGI and WSGI do not tell `_` from `-`."""
+    head, _ = build([(name, b"5"), (b"x_own", b"1")])
+
+    assert head == (b"", b"x_own: 1\r\n", 0)
+
+
+@pytest.mark.parametrize("length", [b"5", b"05", b"0000000000000000005"])
+def test_a_length_goes_on_in_its_usual_form(length: bytes) -> None:
+    """A zero in front is octal to some."""
+    head, _ = build([(b"content-length", length)])
+
+    assert head == (b"", b"content-length: 5\r\n", 5)
+
+
 def test_connection_cannot_take_the_framing_with_it() -> None:
     """The backend would read the body as the next request."""
     head, _ = build([(b"connection", b"content-length"), (b"content-length", b"3")])
@@ -159,6 +175,14 @@ def test_a_chain_is_continued_where_that_is_asked_for() -> None:
     head, _ = build([(b"x-forwarded-for", b"6.6.6.6")], x_forwarded="append")
 
     assert head.lines.startswith(b"x-forwarded-for: 6.6.6.6, 192.0.2.1\r\nx-forwarded-proto: http\r\n")
+
+
+def test_connection_takes_nothing_away_that_a_group_sets() -> None:
+    """It lists what the client has sent."""
+    rules = HeaderSettings(set={"X-Tenant": "a"}, add={"X-More": "b"})
+    head, _ = build([(b"connection", b"x-tenant, x-more, x-own"), (b"x-own", b"1"), (b"x_tenant", b"evil")], rules)
+
+    assert head == (b"", b"x-tenant: a\r\nx-more: b\r\n", 0)
 
 
 def test_a_groups_rules_come_first() -> None:

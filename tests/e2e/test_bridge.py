@@ -21,6 +21,7 @@ from tests.support.talker import HANDSHAKE, Talker, echo, frame, talking
 from tests.support.until import settled, until
 
 MIB = 1 << 20
+PARSERS = ["h11", "httptools"]
 
 
 @pytest.fixture(scope="module", params=["asgi"], autouse=True)
@@ -48,13 +49,13 @@ def talker(shared_talker: Talker) -> Talker:
     return shared_talker.play()
 
 
-@pytest.fixture(scope="module")
-def balancer(driver: str, shared_talker: Talker, shared: Backend) -> Iterator[Balancer]:
+@pytest.fixture(scope="module", params=PARSERS)
+def balancer(request: pytest.FixtureRequest, driver: str, shared_talker: Talker, shared: Backend) -> Iterator[Balancer]:
     settings = {
         "LB_ROUTES": "/=main; /raw=raw; /hasty=hasty", **control.OPEN,
         **pool("main", shared_talker), **pool("raw", shared), **pool("hasty", shared_talker, timeouts__tunnel="500ms"),
     }  # fmt: skip
-    with Balancer(settings, "--http", "h11", "--ws", "websockets-sansio") as running:
+    with Balancer(settings, "--http", request.param, "--ws", "websockets-sansio") as running:
         yield running
         complaint = "ASGI callable returned without completing handshake"  # uvicorn's, after each denial
         running.errors[:] = [line for line in running.errors if complaint not in line]

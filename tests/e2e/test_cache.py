@@ -337,6 +337,19 @@ def test_what_no_vary_names_poisons_nothing(balancer: Balancer, backend: Backend
     assert balancer.get(where).body == b"to None"
 
 
+@pytest.mark.parametrize(("group", "field"), [("/key", "X-Tenant"), ("", "Accept-Language")])
+def test_connection_poisons_nothing(balancer: Balancer, backend: Backend, path, group: str, field: str) -> None:
+    """What Connection lists is not told to the backend, so the answer is not for those who do tell it."""
+    vary = f"Vary: {field}" if not group else "X-A: 1"
+    backend.play(answers(lambda asked: reply(f"to {asked.get(field.lower())}".encode(), FRESH, vary)))
+    where = path(group)
+
+    attacked = balancer.get(where, f"{field}: de", f"Connection: close, {field}")
+
+    assert attacked.body == b"to None"
+    assert balancer.get(where, f"{field}: de").body == b"to de"
+
+
 def test_set_cookie_can_be_stripped(balancer: Balancer, backend: Backend, path) -> None:
     backend.play(answers(counting(FRESH, "Set-Cookie: a=b")))
     where = path("/sets")
@@ -582,6 +595,8 @@ def test_stale_while_revalidate_serves_and_fetches_once(balancer: Balancer, back
     gate = Gate()
     backend.play(answers(reply(b"old", "Cache-Control: max-age=0", 'ETag: "v"')))
     where = path("/stale")
+    counted = 'l7lb_cache_refreshes_total{group="stale",result="replaced"}'
+    before = metric(balancer, counted)
     balancer.get(where)
     backend.play(forever(read_all, pause(gate), send(reply(b"new", FRESH))))
 
@@ -590,6 +605,7 @@ def test_stale_while_revalidate_serves_and_fetches_once(balancer: Balancer, back
 
     assert found == [b"old", b"old", b"old"]
     until(lambda: balancer.get(where).body == b"new", "what was fetched beside")
+    until(lambda: metric(balancer, counted) == before + 1, "it is counted")
     assert [asked.get("if-none-match") for asked in backend.requests] == ['"v"']
 
 

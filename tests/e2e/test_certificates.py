@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -133,14 +135,15 @@ def test_strict(tmp_path: Path, shared: Backend, backend: Backend) -> None:
 class Known(Balancer):
     """Clients with certificates, one of them by a route of its own; and a listener without TLS."""
 
-    def __init__(self, directory: Path, backend: Backend, mode: str) -> None:
+    def __init__(self, directory: Path, backend: Backend, mode: str, **more: str) -> None:
         certificate = Certificate(directory)
         settings = {
             "LB_ROUTES": "/=main", **pool("main", backend), "LB_GROUPS__ALICE__PATH": "/",
             "LB_GROUPS__ALICE__HEADER": "X-Client-Cert-Subject=~CN=alice\\b.*", "LB_GROUPS__ALICE__POOL": "main",
             "LB_GROUPS__ALICE__REQUEST_HEADERS__SET": "x-group=alice",
-            "LB_TLS__CLIENT__CA": str(certificate.ca), "LB_TLS__CLIENT__MODE": mode,
+            "LB_TLS__CLIENT__CA": str(certificate.ca), "LB_TLS__CLIENT__MODE": mode, **more,
         }  # fmt: skip
+        self.ca = certificate.ca
         binds = ("https://127.0.0.1:0", "http://127.0.0.1:0", "https://127.0.0.1:0?proxy=127.0.0.0/8")
         flags = [flag for bind in binds for flag in ("--bind", bind)]
         files = ("--cert", str(certificate.cert), "--key", str(certificate.key))
@@ -255,6 +258,79 @@ def test_a_wrong_certificate_never_comes_in(
     assert backend.requests == []
 
 
+def comes_in(balancer: Known, context: ssl.SSLContext) -> bool:
+    with Client(balancer.secure, tls=context) as client:
+        client.send(request("/", "Connection: close"))
+        return client.rest().startswith(b"HTTP/1.1 200 ")
+
+
+def test_authorities_of_clients_change_while_connections_go_on(
+    tmp_path: Path, shared: Backend, backend: Backend, alice: Certificate
+) -> None:
+    """A file that is cut off, or has expired, changes nothing but the log and a counter."""
+    with Known(tmp_path, shared, "required", LB_TLS__RELOAD_INTERVAL="20ms", LB_ADMIN__TOKEN="t") as balancer:
+        theirs = trustme.CA()
+        old = theirs.issue_cert("old", not_after=datetime(2020, 1, 1, tzinfo=UTC)).cert_chain_pems[0].bytes()
+        stranger = tls.client()
+        theirs.issue_cert("bob.test", common_name="bob").configure_cert(stranger)
+        known = bearing(alice)
+        with Client(balancer.secure, tls=known) as client:
+            assert client.ask(request("/")).status == 200
+            session = client.socket.session
+            replaced = tmp_path / "new.pem"
+            for at, text in enumerate((theirs.cert_pem.bytes()[:-30], old)):
+                replaced.write_bytes(text)
+                replaced.rename(balancer.ca)
+                until(lambda: balancer.stderr.count("cannot be used, what was loaded before stays") == at + 1, "a word")  # noqa: B023
+                assert comes_in(balancer, known)
+                assert not comes_in(balancer, stranger)
+            replaced.write_bytes(theirs.cert_pem.bytes())
+            replaced.rename(balancer.ca)
+            until(lambda: comes_in(balancer, stranger), "the new authority")
+            assert not comes_in(balancer, known)
+            assert client.ask(request("/")).status == 200  # the connection from before
+        with known.wrap_socket(
+            socket.create_connection(balancer.secure), server_hostname="localhost", session=session
+        ) as again:  # who is not known any more does not come in by a session from before, either
+            again.sendall(request("/again"))
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                assert again.recv(1) == b""
+        metrics = balancer.ask(request("/-/metrics", "Authorization: Bearer t"), None).body.decode()
+        assert f'l7lb_tls_reloads_total{{file="{balancer.ca}",outcome="loaded"}} 1' in metrics
+        assert f'l7lb_tls_reloads_total{{file="{balancer.ca}",outcome="refused"}} 2' in metrics
+        assert f'l7lb_tls_expiry_timestamp_seconds{{file="{balancer.ca}"}}' in metrics
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_backends_are_told_the_chain_where_that_is_wanted(
+    tmp_path: Path, shared: Backend, backend: Backend, version: ssl.TLSVersion
+) -> None:
+    """What stands between the client and the authority. In TLS 1.2 a session may be resumed, which has none."""
+    with Known(tmp_path, shared, "optional", LB_TLS__CLIENT__CHAIN="true") as balancer:
+        between = tls.authority().create_child_ca()
+        context = tls.client(minimum_version=version, maximum_version=version)
+        between.issue_cert("bob.test", common_name="bob").configure_cert(context)
+        with Client(balancer.secure, tls=context) as client:
+            assert client.ask(request("/", *SPOOFED)).status == 200
+            session = client.socket.session
+        with context.wrap_socket(
+            socket.create_connection(balancer.secure), server_hostname="localhost", session=session
+        ) as again:
+            again.sendall(request("/again", *SPOOFED, "Connection: close"))
+            while again.recv(65536):
+                pass
+            resumed = again.session_reused
+        assert balancer.ask(request("/", *SPOOFED), tls.client()).status == 200
+
+    first, second, without = (said(each) for each in backend.requests)
+    der = ssl.PEM_cert_to_DER_cert(between.cert_pem.bytes().decode())
+    assert first[b"client-cert-chain"] == b":" + base64.b64encode(der) + b":"
+    assert second.get(b"client-cert-chain") == (None if resumed else first[b"client-cert-chain"])
+    assert not (resumed and version is ssl.TLSVersion.TLSv1_3)  # in 1.2 it depends on how the first connection ended
+    assert second[b"client-cert"] == first[b"client-cert"]
+    assert without == {}
+
+
 def test_backends_that_ask_for_a_certificate(tmp_path: Path) -> None:
     """Who has been told to show one is served."""
     certificate, ours = Certificate(tmp_path / "theirs"), Certificate(tmp_path / "ours", "l7lb.test")
@@ -278,6 +354,7 @@ def test_backends_that_ask_for_a_certificate(tmp_path: Path) -> None:
         ("TLS__CERTIFICATES", "/nowhere.pem"),
         ("TLS__CERTIFICATES", "a.pem|password=b"),
         ("TLS__CLIENT__CA", "/nowhere.pem"),
+        ("TLS__ACME__CA", "/nowhere.pem"),
         ("POOLS__A__TLS__CERT", "/nowhere.pem"),
         ("POOLS__A__TLS__KEY", "/nowhere.pem"),
     ],

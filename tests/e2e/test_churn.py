@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.support.backend import in_loop
 from tests.support.raw import request
 from tests.support.server import Balancer, pool
 from tests.support.talker import HANDSHAKE, frame
+from tests.support.tls import Certificate
 from tests.support.until import settled, until
 
 ASKED = request(
@@ -70,9 +72,9 @@ def many() -> Iterator[Many]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def begin(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def begin(port: int, tls: ssl.SSLContext | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """One that has shaken hands and has been answered once."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
     writer.write(ASKED)
     head = await reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101 "), head
@@ -136,12 +138,22 @@ def test_nothing_is_left(driver: str, many: Many, warm: int, count: int) -> None
         assert "Cancel" not in balancer.stderr
 
 
-@pytest.mark.parametrize(("how", "flags"), [("tunnel", ()), ("bridge", ("--http", "h11"))])
-def test_an_idle_one_costs_little(many: Many, how: str, flags: tuple[str, ...]) -> None:
-    """1000 at a time: at most 30 KiB each as a tunnel, of the balancer's memory; twice as much as a bridge."""
+@pytest.mark.parametrize(
+    ("how", "most", "flags"),
+    [
+        ("tunnel", 30, ()),
+        pytest.param("tunnel under TLS", 100, (), marks=pytest.mark.long),
+        ("bridge", 40, ("--http", "h11")),
+        pytest.param("bridge", 40, ("--http", "httptools"), marks=pytest.mark.long),
+    ],
+)
+def test_an_idle_one_costs_little(
+    many: Many, certificate: Certificate, how: str, most: int, flags: tuple[str, ...]
+) -> None:
+    """1000 at a time: so many KiB each of the balancer's memory, at most; 20 of a bridge are uvicorn's own."""
 
     async def hold(port: int, count: int, balancer: Balancer) -> int:
-        held = [await begin(port) for _ in range(count)]
+        held = [await begin(port, balancer.tls) for _ in range(count)]
         await asyncio.sleep(0.2)
         resident = balancer.rss()
         for _, writer in held:
@@ -149,11 +161,11 @@ def test_an_idle_one_costs_little(many: Many, how: str, flags: tuple[str, ...]) 
         return resident
 
     settings = {"LB_ROUTES": "/=main", "LB_LOG__FORMAT": "off", **control.OPEN, **pool("main", many)}
-    with Balancer(settings, *flags) as balancer:
+    with Balancer(settings, *flags, certificate=certificate if "TLS" in how else None) as balancer:
         few = asyncio.run(hold(balancer.port, 100, balancer))
         until(lambda: control.idle(balancer), "all to end")
         much = asyncio.run(hold(balancer.port, 1100, balancer))
         each = (much - few) / 1000
         print(f"\n  an idle WebSocket as a {how}: {each / KIB:.1f} KiB")
-        assert each <= (30 if how == "tunnel" else 60) * KIB
+        assert each <= most * KIB
         until(lambda: control.idle(balancer), "all to end")

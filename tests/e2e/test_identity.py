@@ -230,6 +230,14 @@ def test_a_key_lets_in(balancer: Balancer, backend: Backend) -> None:
     assert balancer.record(lambda record: record["path"] == "/key" and record.get("user") == "bob")
 
 
+@pytest.mark.parametrize("named", ["x-auth-user", "close, X-Auth-User", "X_Auth_User, x-auth-user"])
+def test_connection_takes_no_name_away(balancer: Balancer, backend: Backend, issuer: Issuer, named: str) -> None:
+    """A request without a name would be nobody's, or a trusted one, to a backend that believes us."""
+    for field, path in ((bearer(issuer.token()), "/jwt"), (basic("alice", "wonderland"), "/basic")):
+        assert balancer.get(path, field, f"Connection: {named}", "X-Auth-User: root").status == 200
+        assert backend.requests[-1].all("x-auth-user") == [b"alice"]
+
+
 @pytest.mark.parametrize(
     "fields",
     [[], ["X-API-Key:"], ["X-API-Key: wrong"], [f"X-API-Key: {KEY}", f"X-API-Key: {KEY}"], [b"X-API-Key: \xff"],

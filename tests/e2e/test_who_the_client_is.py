@@ -55,6 +55,24 @@ def test_a_lie_in_disguise_is_taken_out_too(balancer: Balancer, backend: Backend
     assert seen.get("x-forwarded-for") == "127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    "name", ["X_Forwarded_For", "x-forwarded_for", "X_REAL-IP", "X_Forwarded_Host", "X_Request_ID"]
+)
+def test_a_lie_that_only_some_backends_read_is_taken_out_too(balancer: Balancer, backend: Backend, name: str) -> None:
+    """To CGI and WSGI `_` and `-` in a name are the same, and the last one wins, or both are joined."""
+    seen = told(balancer, backend, f"{name}: 6.6.6.6")
+
+    assert [(field, value) for field, value in seen.fields if b"6.6.6.6" in value] == []
+
+
+def test_connection_takes_none_of_our_words_away(balancer: Balancer, backend: Backend) -> None:
+    """RFC 9110 section 7.6.1: it lists what the client has sent, and not what we say."""
+    seen = told(balancer, backend, "Connection: x-forwarded-for, X-Forwarded-Proto, x-request-id, traceparent, via")
+
+    for name in ("x-forwarded-for", "x-forwarded-proto", "x-request-id", "traceparent", "via"):
+        assert seen.get(name), name
+
+
 def test_the_log_has_the_peer(balancer: Balancer, backend: Backend) -> None:
     balancer.get("/peer", *LIES)
 

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.edge import drain as draining
 from app.edge.adopt import Adopted, adopt
+from app.edge.certificates import Front
 from app.edge.drain import Drain, running_server
 from app.edge.link import Link
 from app.edge.protocol import EdgeProtocol
@@ -116,24 +117,40 @@ async def test_uvicorn_is_still_the_one_we_know() -> None:
     assert (server.should_exit, server.server_state.connections, server.server_state.tasks) == (False, set(), set())
 
 
-async def test_tls_gets_the_policy_and_a_job(tmp_path: Path) -> None:
+def suites(given: uvicorn.Config) -> list[str]:
+    """Those of new connections of the listener."""
+    assert isinstance(given.ssl, Front)
+    assert given.ssl.now.minimum_version == ssl.TLSVersion.TLSv1_2
+    return [suite["name"] for suite in given.ssl.now.get_ciphers()]
+
+
+async def test_tls_gets_the_policy_and_is_looked_after(tmp_path: Path) -> None:
     files = Certificate(tmp_path)
     given = config(ssl_certfile=files.cert, ssl_keyfile=files.key)
     result = adopted(given)
     assert result is not None
-    assert result.certificate is not None
-    assert isinstance(given.ssl, ssl.SSLContext)
-    assert given.ssl.minimum_version == ssl.TLSVersion.TLSv1_2
-    assert all("GCM" in suite["name"] or "CHACHA20" in suite["name"] for suite in given.ssl.get_ciphers())
+    assert result.names is not None
+    assert [renewal.name for renewal in result.names.renewals] == [str(files.cert)]
+    assert all("GCM" in name or "CHACHA20" in name for name in suites(given))
 
 
 async def test_tls_suites_by_flag(tmp_path: Path) -> None:
     files = Certificate(tmp_path)
     given = config(ssl_certfile=files.cert, ssl_keyfile=files.key, ssl_ciphers="ECDHE+AESGCM")
     adopted(given)
-    assert isinstance(given.ssl, ssl.SSLContext)
-    names = [suite["name"] for suite in given.ssl.get_ciphers()]
-    assert not [name for name in names if name.startswith("ECDHE-") and "GCM" not in name]
+    assert not [name for name in suites(given) if name.startswith("ECDHE-") and "GCM" not in name]
+
+
+async def test_authorities_by_flag(tmp_path: Path) -> None:
+    """Those of uvicorn's own flags are asked for, too."""
+    files = Certificate(tmp_path)
+    given = config(
+        ssl_certfile=files.cert, ssl_keyfile=files.key, ssl_ca_certs=str(files.ca), ssl_cert_reqs=ssl.CERT_REQUIRED
+    )
+    adopted(given)
+    assert isinstance(given.ssl, Front)
+    assert given.ssl.now.verify_mode is ssl.CERT_REQUIRED
+    assert len(given.ssl.now.get_ca_certs()) == 1
 
 
 class TestDrain:

@@ -68,7 +68,8 @@ REFUSED = {
     "two CL that agree": (POST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400),
     **{
         f"Content-Length: {value!r}": (POST + b"Content-Length: " + value + b"\r\n\r\nhello", 400)
-        for value in (b"", b"+5", b"-5", b"0" * 19 + b"5", b"5, 5", b"5 5", b"0x5", b"5a", b"five", b"9" * 30)
+        for value in (b"", b"+5", b"-5", b"0" * 19 + b"5", b"5, 5", b"5 5", b"0x5", b"5a", b"five", b"9" * 30,
+                      b"9223372036854775808")
     },
     **{
         f"Transfer-Encoding: {value!r}": (POST + b"Transfer-Encoding: " + value + b"\r\n\r\n0\r\n\r\n", status)

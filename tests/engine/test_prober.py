@@ -205,7 +205,7 @@ async def test_names_are_looked_up_off_the_loop_for_each_probe(monkeypatch: pyte
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     for _ in range(2):
-        assert await ask(80, health(), host="app.test") == "name not resolved: Name or service not known"
+        assert await ask(80, health(), host="app.test") == "app.test: Name or service not known"
 
     assert len(threads) == 2
     assert threading.get_ident() not in threads
@@ -213,7 +213,7 @@ async def test_names_are_looked_up_off_the_loop_for_each_probe(monkeypatch: pyte
 
 async def test_what_nobody_thought_of_is_a_failure_too() -> None:
     """The resolver refuses the name with a UnicodeError, before it asks."""
-    assert (await ask(80, health(), host="a" * 70 + ".test")).startswith("UnicodeError: ")
+    assert "label empty or too long" in await ask(80, health(), host="a" * 70 + ".test")
 
 
 # TCP and TLS...

@@ -150,6 +150,47 @@ async def test_who_does_not_register_again_is_gone(board: MemoryBoard, monkeypat
                 await asyncio.sleep(0.01)
 
 
+async def test_what_is_said_of_nobody_is_forgotten(board: MemoryBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who drains, and is named by no source any more; not who is named, taken out or not."""
+    monkeypatch.setattr(registrations, "TIDY", 0.02)
+    monkeypatch.setattr(registrations, "VANISHED", 0.05)
+    async with Process(board) as one, Process(board) as two:
+        x, y = one.backends["x:80"], one.backends["y:80"]
+        await one.write("gone", Registration(draining=True))
+        await one.registrations.write("b", "gone", Registration(draining=True), 0)
+        await one.write("x:80", Registration(draining=True))
+        await one.write("y:80", Registration(removed=True, instead_of=y.spec))
+        async with asyncio.timeout(10):
+            while len(await board.read(BACKENDS)) > 2:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+
+        assert set(await board.read(BACKENDS)) == {"a/x:80", "a/y:80"}
+        assert x.draining
+        await two.sees("x:80")
+
+
+async def test_a_source_that_has_said_nothing_yet_may_name_anybody(
+    board: MemoryBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registrations, "TIDY", 0.02)
+    monkeypatch.setattr(registrations, "VANISHED", 0.0)
+    async with Process(board, said(source={"kind": "dns", "name": "a.internal"})) as process:
+        await process.write("new", Registration(draining=True))
+        await asyncio.sleep(0.2)
+        assert "a/new" in await board.read(BACKENDS)
+
+        process.topology.update("a", "dns", (NEW,))
+        await asyncio.sleep(0.2)
+        assert process.backends["new"].draining
+        assert "a/new" in await board.read(BACKENDS)
+
+        process.topology.update("a", "dns", ())
+        async with asyncio.timeout(10):
+            while "a/new" in await board.read(BACKENDS):
+                await asyncio.sleep(0.01)
+
+
 async def test_after_a_start_who_has_a_ttl_is_believed_for_once(
     board: MemoryBoard, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from app.domain.errors import AddressProhibited, NameNotResolved
 from app.engine import resolve
 from app.engine.probe import Probe
 from app.engine.resolve import addresses
-from app.engine.transport import connections
+from app.engine.transport import dial
 from app.engine.transport.connections import Connections
 from settings.pools import BackendSettings, BackendTlsSettings, PoolSettings
 from settings.resilience import HealthSettings
@@ -67,7 +67,7 @@ async def test_a_name_that_is_bound_anew_leads_nowhere_else(
     answers: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was right when the backend was registered; it is looked at with every answer of the system."""
-    monkeypatch.setattr(connections, "ADDRESS_AGE", 0.0)
+    monkeypatch.setattr(dial, "ADDRESS_AGE", 0.0)
     with Server() as server:
         spec = BackendSettings(url=server.url.replace("127.0.0.1", "name"), networks=LOOPBACK)
         backend = Backend("a", spec, HealthSettings(kind="tcp"))
@@ -108,3 +108,15 @@ async def test_what_is_connected_to_is_what_was_looked_at(
 
     assert asked == ["127.0.0.1", "127.0.0.1"]
     assert resolve.literal("127.0.0.1", 1)
+
+
+async def test_every_address_is_tried(answers: list[list[str]]) -> None:
+    """By requests and by probes: a name may have one that is not listened at, whether networks are named or not."""
+    with Server() as server:
+        for networks in ((), LOOPBACK):
+            spec = BackendSettings(url=server.url.replace("127.0.0.1", "name"), networks=networks)
+            backend = Backend("a", spec, HealthSettings(kind="tcp"))
+            answers[:] = [["127.0.0.2", "127.0.0.1"]]
+            (await Connections(backend, PoolSettings(), set()).connect()).close()
+            assert await Probe(backend, HealthSettings(kind="tcp"), BackendTlsSettings()).ask() == ""
+        await eventually(lambda: len(server.connections) == 4 and all(one.closed for one in server.connections))

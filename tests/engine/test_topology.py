@@ -168,6 +168,24 @@ def test_the_listeners_hear_of_every_change() -> None:
     assert [Change(joined=(), left=(y,))] == heard
 
 
+def test_a_listener_that_fails_keeps_nobody_from_hearing(caplog: pytest.LogCaptureFixture) -> None:
+    """The change has been made, and who hears of it next would not be of one mind with the rest."""
+    topology, _ = made(said(a={"backends": "http://x"}))
+    heard: list[Change] = []
+
+    def fail(_: Change) -> None:
+        raise OSError("the file has gone")
+
+    topology.listen(fail)
+    topology.listen(heard.append)
+
+    change = topology.apply(said(a={"backends": "http://y"}))
+
+    assert heard == [change]
+    assert [backend.id for backend in topology.pools["a"].backends] == ["y:80"]
+    assert "the file has gone" in caplog.text
+
+
 def test_one_that_is_removed_has_left() -> None:
     """The pool keeps its object; settings that do not change it do not bring the backend back."""
     settings = said(a={"backends": "http://x,http://y"})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from math import inf
 
 from app.domain.backend import Backend
@@ -34,11 +35,21 @@ class Kept:
         self.ended.append((now(), error.detail))
 
 
+@contextmanager
+def keeping(tunnels: Tunnels, kept: Kept) -> Iterator[None]:
+    """For as long as it lasts."""
+    tunnels.keep(kept)
+    try:
+        yield
+    finally:
+        tunnels.ended(kept)
+
+
 @virtual
 async def test_a_deadline_is_kept() -> None:
     """A tick late at most, and not before."""
     tunnels, kept = Tunnels(now), Kept(backend(), now() + 5)
-    with tunnels.keeping(kept):
+    with keeping(tunnels, kept):
         await asyncio.sleep(4.9)
         assert kept.deadline < inf
         await asyncio.sleep(0.1 + TICK)
@@ -52,7 +63,7 @@ async def test_a_deadline_is_kept() -> None:
 @virtual
 async def test_nobody_looks_when_there_are_none() -> None:
     tunnels = Tunnels(now)
-    with tunnels.keeping(Kept(backend())), tunnels.keeping(Kept(backend())):
+    with keeping(tunnels, Kept(backend())), keeping(tunnels, Kept(backend())):
         assert len(tunnels) == 2
     assert [handle for handle in asyncio.get_running_loop()._scheduled if not handle._cancelled] == []  # type: ignore[attr-defined]
 
@@ -67,9 +78,9 @@ async def test_a_backend_that_lets_go() -> None:
     well.let_go = now() + 1  # of a drain that was taken back
     began = now()
     tunnels, all_four = Tunnels(now), [Kept(where) for where in (let_go, drained, gone, well)]
-    with ExitStack() as keeping:
+    with ExitStack() as stack:
         for kept in all_four:
-            keeping.enter_context(tunnels.keeping(kept))
+            stack.enter_context(keeping(tunnels, kept))
         await asyncio.sleep(10 + TICK)
         assert [len(kept.ended) > 0 for kept in all_four] == [True, False, False, False]
         await asyncio.sleep(3600)
@@ -84,7 +95,7 @@ async def test_closing_waits_until_all_have_ended() -> None:
     await tunnels.close()
 
     async def slow(kept: Kept, seconds: float) -> None:
-        with tunnels.keeping(kept):
+        with keeping(tunnels, kept):
             while not kept.ended:
                 await asyncio.sleep(0.1)
             await asyncio.sleep(seconds)

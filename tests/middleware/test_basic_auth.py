@@ -111,6 +111,31 @@ async def test_who_fails_too_often_has_to_wait(hashing: Hashing) -> None:
         await ask(site.layer, basic("alice", "wrong"), client="2001:db8::7")
 
 
+async def test_a_guess_is_not_looked_up_among_the_passwords_of_others(hashing: Hashing) -> None:
+    """Who had to wait could try as many as it liked, and was let in with one that somebody else was using."""
+    site = Site(hashing, failures="2/m")
+    await ask(site.layer, ALICE, client="192.0.2.7")
+    for _ in range(2):
+        with pytest.raises(Unauthorized):
+            await ask(site.layer, basic("alice", "wrong"))
+
+    with pytest.raises(TooManyFailures):
+        await ask(site.layer, ALICE)
+    with pytest.raises(Waits):
+        enter(site.layer, ALICE)
+    assert (await ask(site.layer, ALICE, client="192.0.2.7")).user == "alice"
+
+
+async def test_who_was_right_before_is_not_kept_out_by_others_at_its_address(hashing: Hashing) -> None:
+    site = Site(hashing, failures="2/m")
+    await ask(site.layer, ALICE)
+    for _ in range(3):
+        with pytest.raises((Unauthorized, TooManyFailures)):
+            await ask(site.layer, basic("alice", "wrong"))
+
+    assert (await ask(site.layer, ALICE)).user == "alice"
+
+
 async def test_those_who_are_right_are_never_held_up_by_it(hashing: Hashing) -> None:
     """A hundred passwords that are right, from one address, over a limit of two."""
     site = Site(hashing, failures="2/m", users={f"u{n}": HASH for n in range(100)})

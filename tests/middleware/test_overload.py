@@ -77,7 +77,7 @@ async def test_requests_are_refused_while_it_lasts() -> None:
 
     async def ask() -> None:
         exchange = Exchange(0.0, "192.0.2.1", "http", "GET", "example.org", "/")
-        await Overload(app, lag=lag)({"headers": [], "lb.exchange": exchange}, nothing, nothing)  # type: ignore[arg-type]
+        await Overload(app, sign=lag)({"headers": [], "lb.exchange": exchange}, nothing, nothing)  # type: ignore[arg-type]
 
     await ask()
     for _ in range(LATE):

@@ -71,6 +71,9 @@ VALUES = [
     ("LB_GROUPS__G__UPGRADE", "HTTP/2.0", "groups.g.upgrade.0: an upgrade to HTTP itself is never forwarded"),
     ("LB_GROUPS__G__UPGRADE", "a b", 'groups.g.upgrade.0: not a protocol: "a b"; write its name, such as "websocket"'),
     ("LB_GROUPS__G__REQUEST_TRAILERS", "x y", "groups.g.request_trailers.0: not a token of HTTP"),
+    ("LB_POOLS__A__PROXY_HEADER__VERSION", "3", 'pools.a.proxy_header.version: too large: "3"; write at most 2'),
+    ("LB_POOLS__A__PROXY_HEADER__TELL", "tls", "pools.a.proxy_header.tell: version 0 tells addresses only; write"),
+    ("LB_POOLS__A__PROXY_HEADER__TELL", "alpn", 'pools.a.proxy_header.tell.0: not known: "alpn"; write'),
     ("LB_POOLS__A__TIMEOUTS__TUNNEL", "5", 'pools.a.timeouts.tunnel: not a duration: "5"; write one with its unit'),
     ("LB_GROUPS__G__METHOD", "G ET", "groups.g.method.0: not a token of HTTP"),
     ("LB_GROUPS__G__HEADER", "x-a=~(", "groups.g.header.x-a: not a regular expression (missing"),
@@ -81,8 +84,8 @@ VALUES = [
     ("LB_GROUPS__G__ADD_PREFIX", "api", "groups.g.add_prefix: not a path"),
     ("LB_GROUPS__G__REWRITE", '{"pattern": "(", "to": "/"}', "groups.g.rewrite.pattern: not a regular expression"),
     ("LB_GROUPS__G__REQUEST_HEADERS__SET", "x-a=a\nb", "groups.g.request_headers.set.x-a: not a value of a header"),
-    ("LB_POOLS__A__BACKENDS", "h:80", 'neither http:// nor https://: "h:80"; write "http://h:80"'),
-    ("LB_POOLS__A__BACKENDS", "ftp://h", "neither http:// nor https://"),
+    ("LB_POOLS__A__BACKENDS", "h:80", 'neither http://, https:// nor h2c://: "h:80"; write "http://h:80"'),
+    ("LB_POOLS__A__BACKENDS", "ftp://h", "neither http://, https:// nor h2c://"),
     ("LB_POOLS__A__BACKENDS", "http://", "there is no host in it"),
     ("LB_POOLS__A__BACKENDS", "http://[::1", "not a URL"),
     ("LB_POOLS__A__BACKENDS", "http://h:99999", "not a URL"),
@@ -93,6 +96,16 @@ VALUES = [
     ("LB_POOLS__A__BACKENDS", "http://h|weight=-1", 'pools.a.backends.0.weight: too small: "-1"; write at least 0'),
     ("LB_POOLS__A__BACKENDS", "http://h|id=a b", 'pools.a.backends.0.id: not an id: "a b"'),
     ("LB_POOLS__A__BACKENDS", "http://h,http://h", 'two backends have the id "h:80"; give each an id'),
+    ("LB_TLS__ACME__DOMAINS", "*.example.org", "tls.acme.domains.0: a wildcard cannot be proved by HTTP-01"),
+    ("LB_TLS__ACME__DOMAINS", "localhost", "tls.acme.domains.0: not a DNS name"),
+    ("LB_TLS__ACME__DOMAINS", "10.0.0.1", "tls.acme.domains.0: not a DNS name"),
+    ("LB_TLS__ACME__DOMAINS", "../x.test", "tls.acme.domains.0: not a DNS name"),
+    ("LB_TLS__ACME", '{"domains": ["a.test"]}', "tls.acme.storage: there is nowhere to keep certificates; write"),
+    ("LB_TLS__ACME", '{"domains": ["a.test"], "storage": "/x"}', "tls.acme.agree: nobody has agreed to"),
+    ("LB_TLS__ACME__DIRECTORY", "http://a.test/dir", "tls.acme.directory: not an https:// URL"),
+    ("LB_TLS__ACME__EMAIL", "me", "tls.acme.email: not an address"),
+    ("LB_TLS", '{"acme": {"domains": ["a.test"], "storage": "/x", "agree": true}, "reload_interval": "0"}',
+     "tls.reload_interval: certificates by acme are renewed, and never looked at"),
     ("LB_POOLS__A__TLS__CA", "/nonexistent/ca.pem", "pools.a.tls.ca: there is no such file"),
     ("LB_POOLS__A__HEALTH", "http", 'not a JSON object; write LB_POOLS__A__HEALTH__KIND and so on'),
     ("LB_POOLS", "a", "pools: not a JSON object; write LB_POOLS__<NAME> and so on"),
@@ -181,6 +194,19 @@ def test_an_attempt_that_may_take_longer_than_all_is_refused(name: str) -> None:
     assert text.startswith(f"{prefix}{name}: pools.a.timeouts.{name.lower()}: {name.lower()} is longer than total; ")
     assert "at most 500ms" in text
     assert load_settings({**GROUP, f"{prefix}TOTAL": "500ms"}, env_file=NOWHERE).pools["a"].timeouts.total == 0.5
+
+
+@pytest.mark.parametrize(
+    ("said", "where"),
+    [
+        ({"LB_POOLS__A__BACKENDS": "h2c://127.0.0.1:9000"}, "LB_POOLS__A__PROXY_HEADER__VERSION"),
+        ({"LB_POOLS__A__TLS__ALPN": "h2,http/1.1"}, "LB_POOLS__A__TLS__ALPN"),
+    ],
+)
+def test_no_proxy_header_goes_before_connections_of_many_clients(said: dict[str, str], where: str) -> None:
+    text = refused({**GROUP, "LB_POOLS__A__PROXY_HEADER__VERSION": "2", **said})
+    assert text.startswith(f"{where}: ")
+    assert "no PROXY header goes before HTTP/2" in text
 
 
 def test_what_belongs_to_an_attempt_is_no_longer_than_one() -> None:

@@ -111,6 +111,7 @@ def test_a_list_in_one_variable_is_csv_or_json(said: str) -> None:
 LISTS = {
     "LB_TRUSTED_PROXIES": "10.0.0.1,10.0.0.2",
     "LB_ADMIN__ALLOW_BACKENDS": "10.0.0.0/8,fd00::/8",
+    "LB_POOLS__P__TLS__ALPN": "http/1.1",
     "LB_GROUPS__G__HOST": "a.org,*.b.org",
     "LB_GROUPS__G__METHOD": "GET,POST",
     "LB_GROUPS__G__UPGRADE": "websocket,foo/2",
@@ -144,8 +145,10 @@ LISTS = {
     "LB_POOLS__P__BREAKER__STATUS": "500,503",
     "LB_POOLS__P__RETRY__STATUS": "429,503",
     "LB_POOLS__P__RETRY__METHODS": "get,POST",
+    "LB_POOLS__P__PROXY_HEADER__TELL": "authority,tls",
     "LB_POOLS__P__STICKY__KEYS": f"{'a' * 16},{'b' * 16}",
     "LB_TLS__CERTIFICATES": "a.pem|key=a.key,b.pem",
+    "LB_TLS__ACME__DOMAINS": "a.test,b.test",
     "LB_RATE_LIMIT__KEY": "client,group",
     "LB_LIMITS__L__KEY": "client,header:x-user",
 }
@@ -168,7 +171,8 @@ def test_every_list_takes_csv_from_the_environment() -> None:
 
     pools = {f"LB_POOLS__{name}__BACKENDS": "http://h" for name in "QR"}
     beside = {"LB_GROUPS__G__SPLIT__POOLS": "p=1", "LB_GROUPS__G__JWT__KEYS_URL": "http://h/",
-              "LB_GROUPS__G__FORWARD_AUTH__POOL": "p"}  # fmt: skip
+              "LB_GROUPS__G__FORWARD_AUTH__POOL": "p", "LB_POOLS__P__PROXY_HEADER__VERSION": "2",
+              "LB_TLS__ACME__STORAGE": "/x", "LB_TLS__ACME__AGREE": "true"}  # fmt: skip
     settings = load({**LISTS, **pools, **beside})
 
     assert known == set(LISTS)

@@ -57,10 +57,11 @@ class Balancer:
         command: tuple[str, ...] = UVICORN,
         stdout: int = subprocess.PIPE,
         ready: bool = True,
+        secured: bool = False,
     ) -> None:
         if command == UVICORN and not {"--uds", "--fd", "--port"} & set(flags):
             flags = (*flags, "--port", "0")
-        self.tls = tls.client() if certificate else None
+        self.tls = tls.client() if certificate or secured else None
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("LB_", "UVICORN_"))}
         self.process = subprocess.Popen(
             [*command, *flags, *(certificate.flags if certificate else ())],

@@ -1,8 +1,9 @@
 """What a client may send that two parsers might read in two ways: streams of requests, most wrong somewhere.
 
 A stream is made from a seed alone. Nearly right is what finds most: each place where parsers are known to differ (line
-ends, white space, lengths, codings, chunks, trailers, versions) has its usual form, and now and then another one; and
-then, now and then, bytes are changed, doubled or taken out wherever they stand.
+ends, white space, lengths, codings, chunks, trailers, versions) has its usual form, and now and then another one. Then
+its parts (request lines, fields, empty lines, chunks, trailers) are now and then doubled, taken out, moved, exchanged
+with parts of others or put into a body; and then bytes are, wherever they stand.
 """
 
 from __future__ import annotations
@@ -96,6 +97,10 @@ ODD_FIELDS = (
     b"Trailer: X",
     b"X(: y", b"X\xe9: y", b"Proxy-Connection: close", b"Keep-Alive: timeout=1", b"TE: trailers",
     b"HTTP2-Settings: AAMAAABk",
+    b"Connection: Upgrade\r\nUpgrade: h2c, websocket", b"Connection: upgrade, close\r\nUpgrade: TLS/1.0",
+    b"Connection: x-forwarded-for, via", b"Connection: expect", b"Connection: te, x", b"Connection: ,", b"Connection:",
+    b"Content-Length: 0", b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity",
+    b"Expect: 100-Continue", b"Max-Forwards: 0", b"Range: bytes=0-1", b"X-Forwarded-For: 6.6.6.6",
     b"Content-Encoding: gzip", b"X: " + b"y" * 300, b"GET / HTTP/1.1",
 )  # fmt: skip
 ODD_SIZES = (
@@ -147,71 +152,115 @@ class Stream:
 
     def __init__(self, seed: int) -> None:
         self._rng = rng = Random(seed)
-        self._odd = rng.choice((0.0, 0.02, 0.05, 0.15))
-        data = b"".join(self._request(number) for number in range(rng.randint(1, 3)))
-        if rng.random() < 0.3:
-            for _ in range(rng.randint(1, 3)):
+        self._draw = rng.random
+        self._odd = (0.0, 0.02, 0.05, 0.15)[seed & 3]
+        parts: list[bytes] = []
+        for number in range(1 + int(3 * self._draw())):
+            self._request(number, parts)
+        if self._draw() < 0.3:
+            for _ in range(1 + int(3 * self._draw())):
+                self._rebuild(parts)
+        data = b"".join(parts)
+        if self._draw() < 0.3:
+            for _ in range(1 + int(3 * self._draw())):
                 data = self._changed(data)
         self.data = data
         self.pieces = self._cut(data)
 
+    def _any(self, of: Sequence[bytes]) -> bytes:
+        return of[int(len(of) * self._draw())]  # half the time of choice()
+
     def _one(self, usual: Sequence[bytes], odd: Sequence[bytes]) -> bytes:
-        return self._rng.choice(odd if self._rng.random() < self._odd else usual)
+        return self._any(odd if self._odd and self._draw() < self._odd else usual)
 
     def _end(self) -> bytes:
         return self._one((b"\r\n",), ODD_ENDS)
 
-    def _request(self, number: int) -> bytes:
-        rng = self._rng
-        method, target = self._one(METHODS, ODD_METHODS), self._one((b"/%d" % number,), ODD_TARGETS)
-        head = self._one((b"",), (b"\r\n", b"\r\n\r\n", b"\n", b" ", b"\r", b"\0"))
-        head += method + self._one((b" ",), (b"  ", b"\t", b"")) + target + self._one((b" ",), (b"  ", b"\t", b""))
-        head += self._one((b"HTTP/1.1",), ODD_VERSIONS) + self._end()
+    def _request(self, number: int, parts: list[bytes]) -> None:
+        draw = self._draw
+        line = self._one((b"",), (b"\r\n", b"\r\n\r\n", b"\n", b" ", b"\r", b"\0"))
+        line += self._one(METHODS, ODD_METHODS) + self._one((b" ",), (b"  ", b"\t", b""))
+        line += self._one((b"/%d" % number,), ODD_TARGETS) + self._one((b" ",), (b"  ", b"\t", b""))
+        parts.append(line + self._one((b"HTTP/1.1",), ODD_VERSIONS) + self._end())
         fields = [
             self._field(
                 self._one((b"Host",), (b"host", b"Hos\0t", b"Host ")), self._one((b"a",), (b"b:80", b"", b"a,b"))
             )
         ]
-        body = rng.choice(INSIDE)
-        kind = rng.choice((0, 1, 1, 2, 2, 3))
+        body = self._any(INSIDE)
+        chunks: list[bytes] = []
+        kind = (0, 1, 1, 2, 2, 3)[int(6 * draw())]
         if kind & 1:
             fields.append(self._length(len(body)))
         if kind & 2:
             fields.append(self._field(self._one(CODINGS, ODD_CODINGS), self._one((b"chunked",), ODD_CHUNKED)))
-            body = self._chunks(body)
-            if kind == 3 and rng.random() < 0.9:  # both are refused at once, and nothing more is seen
-                del fields[rng.randint(1, 2)]
-        elif not kind and rng.random() < 0.9:
-            body = b""
-        if rng.random() < self._odd:
-            fields.append(rng.choice((self._length(len(body)), self._field(rng.choice(CODINGS), b"chunked"))))
-        if rng.random() < 4 * self._odd:
-            fields.append(rng.choice(ODD_FIELDS) + self._end())
-        rng.shuffle(fields)
-        return head + b"".join(fields) + self._end() + body
+            self._chunks(body, chunks)
+            if kind == 3 and draw() < 0.9:  # both are refused at once, and nothing more is seen
+                del fields[1 if draw() < 0.5 else 2]
+        elif kind or draw() < 0.1:
+            chunks.append(body)
+        if draw() < self._odd:
+            fields.append(self._length(len(body)) if draw() < 0.5 else self._field(self._any(CODINGS), b"chunked"))
+        if draw() < 4 * self._odd:
+            fields.append(self._any(ODD_FIELDS) + self._end())
+        self._rng.shuffle(fields)
+        parts += fields
+        parts.append(self._end())
+        parts += chunks
 
     def _field(self, name: bytes, value: bytes) -> bytes:
         return name + self._one((b": ", b":"), ODD_COLONS) + value + self._end()
 
     def _length(self, length: int) -> bytes:
-        if self._rng.random() < self._odd:
+        if self._draw() < self._odd:
             length += self._rng.randint(-2, 2)
         value = self._one((b"%d",), ODD_VALUES)
         return self._field(self._one(LENGTHS, ODD_LENGTHS), value.replace(b"%d", b"%d" % length))
 
-    def _chunks(self, body: bytes) -> bytes:
-        rng, made, start = self._rng, b"", 0
+    def _chunks(self, body: bytes, parts: list[bytes]) -> None:
+        start = 0
         while start < len(body):
-            piece = body[start : start + rng.randint(1, len(body))]
+            piece = body[start : start + 1 + int(len(body) * self._draw())]
             start += len(piece)
-            made += self._size(len(piece)) + piece + self._end()
-        made += self._size(0)
-        for _ in range(rng.choice((0, 0, 0, 1, 2))):
-            made += self._one(TRAILERS, ODD_TRAILERS)
-        return made + self._end()
+            parts.append(self._size(len(piece)))
+            parts.append(piece + self._end())
+        parts.append(self._size(0))
+        parts += [self._one(TRAILERS, ODD_TRAILERS) for _ in range((0, 0, 0, 1, 2)[int(5 * self._draw())])]
+        parts.append(self._end())
+
+    def _rebuild(self, parts: list[bytes]) -> None:
+        """Change the order, the number or the company of the parts."""
+        rng = self._rng
+        at, other = rng.randrange(len(parts)), rng.randrange(len(parts))
+        match rng.randrange(10):
+            case 0:
+                parts.insert(other, parts[at])
+            case 1 if len(parts) > 1:
+                del parts[at]
+            case 2:
+                parts[at], parts[other] = parts[other], parts[at]
+            case 3:
+                parts[at] = self._any(ODD_FIELDS) + b"\r\n"
+            case 4:
+                parts.insert(at, self._any(ODD_FIELDS) + b"\r\n")
+            case 5:  # another request begins, or nearly
+                begun: list[bytes] = []
+                self._request(8, begun)
+                parts[at:at] = begun[: 1 + rng.randrange(len(begun))]
+            case 6:  # it ends early
+                del parts[at + 1 :]
+            case 7:  # the rest, once more in chunks
+                rest = b"".join(parts[at:])
+                del parts[at:]
+                self._chunks(rest, parts)
+            case 8:
+                parts[at] = parts[at].replace(b"\r\n", self._any(ODD_ENDS))
+            case _:
+                name, colon, value = parts[at].partition(b":")
+                parts[at] = (name.swapcase() if rng.random() < 0.5 else name.title()) + colon + value
 
     def _size(self, size: int) -> bytes:
-        if self._rng.random() < self._odd / 2:
+        if self._draw() < self._odd / 2:
             size += self._rng.randint(-1, 2)
         return self._one((b"%x", b"%x", b"%X", b"%x;a=b"), ODD_SIZES).replace(b"%x", b"%x" % size).replace(
             b"%X", b"%X" % size
@@ -237,7 +286,7 @@ class Stream:
         rng = self._rng
         if rng.random() < 0.5:
             return [data]
-        if rng.random() < 0.1:
+        if rng.random() < 0.04:
             return [data[at : at + 1] for at in range(len(data))]
         cuts = sorted(rng.randint(0, len(data)) for _ in range(rng.randint(1, 5)))
         pieces = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import ssl
+from datetime import datetime
 from pathlib import Path
 
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 
 @functools.cache
@@ -23,14 +25,18 @@ class Certificate:
         self.names = names or ("localhost", "127.0.0.1")
         self._subject = subject
         self.cert, self.key, self.ca = directory / "cert.pem", directory / "key.pem", directory / "ca.pem"
+        self.pkcs8 = directory / "key.pkcs8.pem"  # the same key, in the only form that granian reads
         authority().cert_pem.write_to_path(self.ca)
         self.renew()
 
-    def renew(self, *names: str) -> None:
+    def renew(self, *names: str, until: datetime | None = None) -> None:
         """Write a new certificate and its key over the old ones, from now on for *names* when some are given."""
         self.names = names or self.names
-        issued = authority().issue_cert(*self.names, common_name=self._subject)
+        issued = authority().issue_cert(*self.names, common_name=self._subject, not_after=until)
         issued.private_key_pem.write_to_path(self.key)
+        key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+        pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        self.pkcs8.write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
         self.cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
         self.issued = issued
 

@@ -50,6 +50,10 @@ class Reuse(NamedTuple):
     why: str = ""
 
 
+_FIRST = Reuse(Verdict.FRESH, 0)
+"""What is done most often, made once."""
+
+
 def reuse(
     lookup: Lookup, stored: Sequence[Stored], now: float, extra: bytes | None = None, negotiate: bool = False
 ) -> Reuse:
@@ -85,7 +89,7 @@ def reuse(
     if lookup.no_cache or age > lookup.max_age or (left > 0 and left < lookup.min_fresh):
         return Reuse(Verdict.VALIDATE, at, "request")
     if left > 0:
-        return Reuse(Verdict.FRESH, at)
+        return _FIRST if at == 0 else Reuse(Verdict.FRESH, at)
     if not strict and not one.flags & PURGED and -left < lookup.max_stale:
         return Reuse(Verdict.FRESH, at)
     if not lookup.min_fresh and -left < one.stale_revalidate:

@@ -55,12 +55,16 @@ def served(lookup: Lookup, stored: Stored, size: int) -> Served:
 
 
 def _whole(lookup: Lookup, stored: Stored, size: int) -> Served:
+    return Served(stored.status, whole(stored, size), 0, 0 if lookup.method == "HEAD" else size)
+
+
+def whole(stored: Stored, size: int) -> Fields:
+    """The fields of *stored* with all of its body, of *size* bytes; -1 where that is not known yet."""
     fields = list(stored.fields)
-    end = 0 if lookup.method == "HEAD" else size
     for field in fields:
         if field[0] == b"content-length":
             break
     else:
         if size >= 0 and stored.status != 204:
             fields.append((b"content-length", b"%d" % size))  # it came in chunks, and its length is known now
-    return Served(stored.status, fields, 0, end)
+    return fields

@@ -23,6 +23,10 @@ _HEAD = Struct("!BBHQddddddqqqHHH")
 _SIZE = Struct("!I")
 
 
+SKEW = 60.0
+"""Seconds by which the clocks of machines that share a store may differ."""
+
+
 class Unreadable(ValueError):
     """The bytes are of another version of ours, or have been damaged: as good as not there."""
 
@@ -78,9 +82,15 @@ class Stored:
     tags: tuple[bytes, ...] = ()
 
     def age_at(self, now: float) -> float:
-        """The current age of RFC 9111 section 4.2.3; a clock that was set back makes nothing younger."""
+        """The current age of RFC 9111 section 4.2.3.
+
+        What came later than now, by a clock that was set back, is as old as it may be while it is fresh: nobody knows
+        how old it really is. By up to SKEW, the clocks of machines that share it may only differ: it has just come.
+        """
         passed = now - self.received
-        return self.age + passed if passed > 0 else self.age
+        if passed > 0:
+            return self.age + passed
+        return self.age if passed >= -SKEW else max(self.age, self.lifetime)
 
     def purged(self, now: float) -> Stored:
         """The same, stale from *now* on: of use while it is validated, and in place of an error."""

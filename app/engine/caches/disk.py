@@ -9,7 +9,7 @@ about is taken away by the next process that starts. After a reboot the index is
 What was purged just before a power loss may be there again then, so none of it is used before it has been validated,
 and its body is checked before the first byte of it is sent.
 Looking into the index is done at once; files are read and written, and the index changed, in a few threads. Small
-bodies that were used last are in memory, too. It is longer than most: what finds, reads and writes is one piece.
+bodies that were used last are in memory, too. It is longer than most: what is on disk is changed in one place.
 """
 
 from __future__ import annotations
@@ -23,29 +23,23 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from typing import TypeVar
 
 import lmdb
 from pydantic import Field, field_validator
 
 from app.domain.cache.stored import Stored, Unreadable, decoded
+from app.domain.seldom import Seldom
 from app.engine.caches.disk_index import Index, Record, ticks
-from app.engine.caches.object_file import FRONT, Damaged, Growing, Whole, abandoned
+from app.engine.caches.disk_response import DiskKept, DiskWriter, weighed
+from app.engine.caches.object_file import Damaged, Growing, Whole, abandoned
 from app.engine.caches.store import Lost, Purge, StoreOptions, Usage
 from settings.problems import Wrong
 from settings.units import Size
 
 THREADS = 4
 """That read and write for one store."""
-BUFFER = 64 * 1024
-"""Bytes of a body that are written at once."""
-SMALL = 64 * 1024
-"""Bytes of a body that is read at once, and may be kept in memory."""
-STEP = 2**20
-"""Bytes that are kept free at a time for a body whose length is not known; a 64th of all, where that is less."""
-BLOCK = 4096
-"""Bytes that files are rounded up to."""
 TOUCH = 10_000_000
 """Microseconds in which a response is used for the first time, as far as the order of use is concerned."""
 ORDER = 1.0
@@ -95,6 +89,7 @@ class DiskStore:
         self._threads = ThreadPoolExecutor(THREADS, "cache")
         self._used: dict[bytes, Record] = {}
         self._closing = False
+        self._seldom = Seldom()
         self._hot: OrderedDict[bytes, bytes] = OrderedDict()
         self._room = options.memory
         self._count()
@@ -104,7 +99,7 @@ class DiskStore:
         try:
             found = self._index.find(key)
         except lmdb.Error as error:
-            _log.warning("cache: %s: %s", self._directory, error)
+            self._say(error)
             return ()
         now = ticks()
         for record in found:
@@ -121,7 +116,7 @@ class DiskStore:
         if length is not None and length > self.options.max_object:
             return None
         number, head = os.urandom(8), stored.encoded()
-        weight = _weight(key, head, length or 0)
+        weight = weighed(key, head, length or 0)
 
         def begin() -> Growing:
             self._touch()
@@ -198,8 +193,12 @@ class DiskStore:
         except lmdb.MapFullError:
             return otherwise
         except (OSError, lmdb.Error) as error:
-            _log.warning("cache: %s: %s", self._directory, error)
+            self._say(error)
             return otherwise
+
+    def _say(self, error: Exception) -> None:
+        if self._seldom.now(monotonic()):  # a disk that is full is so at each response
+            _log.warning("cache: %s: %s", self._directory, error)
 
     def later(self, work: Callable[[], None]) -> None:
         """Do *work* in a thread; nobody waits."""
@@ -298,7 +297,7 @@ class DiskStore:
                 if not is_new:
                     raise Damaged("nobody's")
                 stored = decoded(file.head).purged(time())
-                weight = _weight(file.key, file.head, file.size)
+                weight = weighed(file.key, file.head, file.size)
                 record = Record(number, file.key, stored, file.size, weight, 0, checked=False)
                 is_stored = self._commit(record, self._index.purges())
             except FileNotFoundError:  # evicted in this very moment
@@ -308,136 +307,3 @@ class DiskStore:
             if not is_stored:
                 path.unlink(missing_ok=True)
                 self._index.release(number)
-
-
-class DiskKept:
-    """A stored response on disk. Once it has been read from, it stays readable for whoever has it."""
-
-    __slots__ = ("_file", "_record", "_store", "body", "size", "stored")
-
-    def __init__(self, store: DiskStore, record: Record, body: bytes | None) -> None:
-        self.stored = record.stored
-        self.size = record.size
-        self.body = body
-        self._store = store
-        self._record = record
-        self._file: Whole | None = None
-
-    async def read(self, offset: int, most: int) -> bytes:
-        """A part of the body."""
-        if self.body is None:
-            lost: bytes | Lost = Lost("the disk does not give it")
-            is_small = self.size <= SMALL
-            start, size = (0, self.size) if is_small else (offset, most)
-            found = await self._store.attempt(lambda: self._read(start, size), lost)
-            if isinstance(found, Lost):
-                raise found
-            if len(found) < self.size:
-                return found[offset - start :]
-            self.body = found
-            self._store.keep(self._record.number, found)
-        return self.body[offset : offset + most]
-
-    def _read(self, offset: int, most: int) -> bytes | Lost:
-        try:
-            if self._file is None:
-                self._file = self._store.open(self._record)
-            return self._file.read(offset, most)
-        except (Lost, Damaged) as error:
-            return Lost(str(error))
-
-
-class DiskWriter:
-    """A response on its way in."""
-
-    def __init__(
-        self,
-        store: DiskStore,
-        file: Growing,
-        number: bytes,
-        key: bytes,
-        stored: Stored,
-        head: bytes,
-        begun: int,
-        room: int,
-    ) -> None:
-        self._store = store
-        self._file = file
-        self._number = number
-        self._key = key
-        self._stored = stored
-        self._head = head
-        self._begun = begun
-        self._room = room
-        self._buffer = bytearray()
-        self._size = 0
-        self._is_sound = True
-        self._is_stored = False
-        self._is_open = True
-
-    async def write(self, piece: bytes) -> bool:
-        """Add to the body."""
-        size = self._size + len(piece)
-        if not self._is_sound or size > self._store.options.max_object:
-            return False
-        if len(self._buffer) + len(piece) < BUFFER and size <= self._room:
-            self._buffer += piece
-        else:
-            data = bytes(self._buffer) + piece
-            if not await self._store.attempt(lambda: self._flush(data), False):
-                self._is_sound = False
-                return False
-            self._buffer.clear()
-        self._size = size
-        return True
-
-    def _flush(self, data: bytes) -> bool:
-        """Write *data*; in a thread."""
-        if (lack := self._file.size + len(data) - self._room) > 0:
-            options = self._store.options
-            more = max(lack, min(STEP, options.max_size // 64, options.max_object - self._room))
-            self._store.grow(self._number, more)
-            self._room += more
-        self._file.append(data)
-        return True
-
-    async def read(self, offset: int, most: int) -> bytes:
-        """A part of what was written."""
-        written = self._size - len(self._buffer)
-        if offset >= written:
-            return bytes(self._buffer[offset - written : offset - written + most])
-        data = await self._store.attempt(lambda: self._file.read(offset, min(most, written - offset)), b"")
-        if not data:
-            raise Lost("the disk does not give it")
-        return data
-
-    async def commit(self) -> bool:
-        """Store it."""
-        if not self._is_sound:
-            return False
-        self._is_stored = await self._store.attempt(self._commit, False)
-        return self._is_stored
-
-    def _commit(self) -> bool:
-        if self._buffer:
-            self._flush(bytes(self._buffer))
-        weight = _weight(self._key, self._head, self._size)
-        record = Record(self._number, self._key, self._stored, self._size, weight, ticks())
-        return self._store.put(self._file, record, self._begun)
-
-    def close(self) -> None:
-        """Nobody reads from it any more."""
-        if self._is_open:
-            self._is_open = False
-            self._store.later(self._close)
-
-    def _close(self) -> None:
-        if not self._is_stored:
-            self._store.give_up(self._file, self._number)
-        self._file.close()
-
-
-def _weight(key: bytes, head: bytes, size: int) -> int:
-    """Bytes that a response takes: blocks of its file, and as much again of its key and head in the index."""
-    file = FRONT + len(key) + len(head) + size
-    return -(-file // BLOCK) * BLOCK + len(key) + len(head)

@@ -30,6 +30,7 @@ import lmdb
 from app.domain.cache.stored import Stored, Unreadable, decoded, variant
 from app.engine.caches.memory import matches
 from app.engine.caches.store import MOST_VARIANTS, Purge
+from app.engine.environment import opened
 from app.engine.state.directory import boot_id
 
 ROUND = 500
@@ -118,11 +119,8 @@ class Index:
         for old in directory.glob("index-*"):
             if old != path:
                 shutil.rmtree(old, ignore_errors=True)
-        path.mkdir(mode=0o700, exist_ok=True)
         size = _UNIT + room // 2 // _UNIT * _UNIT
-        self._env = lmdb.open(
-            str(path), map_size=size, mode=0o600, max_dbs=6, max_readers=1024, sync=False, metasync=False
-        )
+        self._env = opened(path, size=size, max_dbs=6, sync=False, metasync=False)
         self._env.reader_check()  # of killed processes: what they were reading would stay for ever
         names = (b"heads", b"order", b"tags", b"pending", b"purges", b"meta")
         self._heads, self._order, self._tags, self._pending, self._purges, self._meta = map(self._env.open_db, names)

@@ -67,6 +67,7 @@ class Fetch:
     ready = True
     upgrade: tuple[bytes, ...] = ()
     expects = False
+    tls = None
 
     def __init__(self, exchange: Exchange, target: bytes, headed: Callable[[Fetch], Awaitable[None]]) -> None:
         self.exchange = exchange

@@ -21,12 +21,15 @@ class Fetches(Beside):
     Attributes:
         counts: by group and result, how many requests.
 
+        refreshes: by group and result, how many validations beside requests that were answered with what was stale.
+
         purges: that this worker has heard of.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.refreshes: Counter[tuple[str, str]] = Counter()
         self.purges = PurgeLog()
 
     def sample(self) -> Samples:

@@ -6,11 +6,14 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from weakref import WeakSet
 
+from app.domain.cache.served import whole
 from app.domain.cache.stored import Stored, variant
 from app.engine.caches.store import MOST_VARIANTS, Purge, StoreOptions, Usage
 
-OVERHEAD = 1024
-"""Bytes that a response takes beside its body and its fields' bytes: measured, objects and dict slots together."""
+OVERHEAD = 704
+"""Bytes that a response takes beside key, fields and body: measured, CPython 3.11, objects and dict slots together."""
+FIELD = 132
+"""The same of a field, beside its bytes."""
 
 
 class MemoryStore:
@@ -119,7 +122,7 @@ class MemoryStore:
 
     def _put_head(self, key: bytes, kept: MemoryKept, stored: Stored) -> None:
         self.usage.size += weight(key, stored) - weight(key, kept.stored)
-        kept.stored = stored
+        kept.replace(stored)
 
     def _drop(self, key: bytes, kept: MemoryKept) -> None:
         variants = self._keys[key]
@@ -136,13 +139,18 @@ class MemoryStore:
 class MemoryKept:
     """A stored response in memory. It stays readable for whoever has it, even when it is evicted."""
 
-    __slots__ = ("body", "key", "size", "stored")
+    __slots__ = ("body", "key", "lines", "size", "stored")
 
     def __init__(self, key: bytes, stored: Stored, body: bytes) -> None:
         self.key = key
-        self.stored = stored
         self.body: bytes | None = body
         self.size = len(body)
+        self.replace(stored)
+
+    def replace(self, stored: Stored) -> None:
+        """Have this head from now on."""
+        self.stored = stored
+        self.lines = b"".join([b"%b: %b\r\n" % field for field in whole(stored, self.size)])
 
     @property
     def weight(self) -> int:
@@ -207,7 +215,9 @@ class MemoryWriter:
 
 def weight(key: bytes, stored: Stored) -> int:
     """Bytes that a response takes beside its body."""
-    return OVERHEAD + len(key) + sum(len(name) + len(value) for name, value in stored.fields)
+    fields = sum(FIELD + 2 * (len(name) + len(value)) for name, value in stored.fields)  # as fields, and as lines
+    varying = sum(FIELD + len(name) + len(value or b"") for name, value in stored.vary)
+    return OVERHEAD + len(key) + fields + varying + sum(FIELD + len(tag) for tag in stored.tags)
 
 
 def matches(purge: Purge, key: bytes, stored: Stored) -> bool:

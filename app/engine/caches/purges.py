@@ -167,7 +167,9 @@ class Purges:
         count = 0
         for purge in purges:
             for store in self._stores.values():
-                count += await store.purge(purge, time())
+                purged = await store.purge(purge, time())
+                store.usage.purged += purged
+                count += purged
         return count
 
     async def _others(self, key: str, revision: int) -> list[Done]:

@@ -209,6 +209,7 @@ class RedisKept:
     """A stored response in Redis."""
 
     __slots__ = ("_number", "_store", "body", "size", "stored")
+    lines = b""
 
     def __init__(self, store: RedisStore, number: bytes, stored: Stored, size: int, body: bytes | None) -> None:
         self.stored = stored

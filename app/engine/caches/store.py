@@ -50,6 +50,10 @@ class Kept(Protocol):
     def body(self) -> bytes | None:
         """All of the body, where it is at hand in memory; None where it has to be read."""
 
+    @property
+    def lines(self) -> bytes:
+        """The lines of the head that goes with the whole body, where they are made already; b"" where they are not."""
+
     async def read(self, offset: int, most: int) -> bytes:
         """One to *most* bytes from *offset* on, which is below `size`. Raises Lost."""
 
@@ -99,11 +103,14 @@ class Usage:
 
     Attributes:
         evicted: responses that had to go for others, so far.
+
+        purged: responses that purges which came to this process have forgotten, or made stale, so far.
     """
 
     responses: int = 0
     size: int = 0
     evicted: int = 0
+    purged: int = 0
 
 
 class Store(Protocol):

@@ -35,7 +35,7 @@ class ConsulOptions(ApiOptions):
     """Tags that an instance has to have, all of them."""
     datacenter: Line = ""
     """That of the agent when not given."""
-    scheme: Literal["http", "https"] = "http"
+    scheme: Literal["http", "https", "h2c"] = "http"
     """How the backends are spoken to."""
     wait: Duration = Field(default=55.0, gt=0, le=600)
     """How long a question may stay unanswered while nothing changes."""

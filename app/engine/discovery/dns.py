@@ -56,7 +56,7 @@ class DnsOptions(Frozen):
     record: Literal["a", "aaaa", "both", "srv"] = "a"
     """What is asked for: IPv4 addresses, IPv6 addresses, both of them; or services, with their port and weight, their
     priority as level (for the strategy priority: others take all of them)."""
-    scheme: Literal["http", "https"] = "http"
+    scheme: Literal["http", "https", "h2c"] = "http"
     """How the backends are spoken to; for https, set `tls.server_name` of the pool, for they have addresses only."""
     port: Port | None = None
     """Where they listen; 80 or 443 when not given. An SRV record says it itself."""

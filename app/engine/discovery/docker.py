@@ -47,7 +47,7 @@ class DockerOptions(ApiOptions):
     """The network in which they are reached; the first by name when not given."""
     port: Port | None = None
     """Where they listen, where no label says it."""
-    scheme: Literal["http", "https"] = "http"
+    scheme: Literal["http", "https", "h2c"] = "http"
     """How they are spoken to, where no label says it."""
     interval: Duration = Field(default=60.0, gt=0)
     """How long after the last event they are listed anew in any case."""

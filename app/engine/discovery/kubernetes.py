@@ -50,7 +50,7 @@ class KubernetesOptions(ApiOptions):
     """Name of the service."""
     port: Line = ""
     """Name or number of the port, needed where there are several; that of the pods, not of the service."""
-    scheme: Literal["http", "https"] = "http"
+    scheme: Literal["http", "https", "h2c"] = "http"
     """How the backends are spoken to."""
     interval: Duration = Field(default=300.0, ge=1)
     """How long a watch goes on before all is listed anew."""

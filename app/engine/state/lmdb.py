@@ -13,10 +13,8 @@ that are full make room, and at the limit the fullest of those. What is full whe
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import logging
-import os
 import shutil
 from collections import Counter
 from contextlib import suppress
@@ -28,6 +26,7 @@ from time import monotonic
 import lmdb
 
 from app.domain.bucket import Decision, Rule
+from app.engine.environment import opened, take_room
 from app.engine.state.directory import Held, boot_id
 from app.engine.state.memory import MemoryState
 
@@ -111,7 +110,7 @@ class LmdbState:
         if size <= self._env.info()["map_size"]:
             return
         try:
-            _take_room(self._path / "data.mdb", size)
+            take_room(self._path / "data.mdb", size)
         except OSError as error:
             _log.error("state in %s: no room for %d buckets: %s", self._directory.path, keys, error.strerror)
             return
@@ -193,31 +192,15 @@ def room(keys: int) -> int:
 
 def _opened(path: Path, size: int) -> lmdb.Environment:
     """The environment, with its room on the disk taken."""
-    path.mkdir(mode=0o700, exist_ok=True)
     with (path.parent / "opening").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # else one takes room where another writes already
-        env = lmdb.open(
-            str(path), map_size=size, mode=0o600, max_readers=1024,
-            sync=False, metasync=False, writemap=True, meminit=False, max_spare_txns=1,
-        )  # fmt: skip
+        env = opened(path, size=size, sync=False, metasync=False, writemap=True, meminit=False, max_spare_txns=1)
         try:
-            _take_room(path / "data.mdb", env.info()["map_size"])
+            take_room(path / "data.mdb", env.info()["map_size"])
         except OSError:
             env.close()
             raise
         return env
-
-
-def _take_room(path: Path, size: int) -> None:
-    """Have all of a file's blocks: a page of the map that has none when the disk is full would kill the process."""
-    with path.open("r+b") as file:
-        have = os.fstat(file.fileno()).st_blocks * 512 // 4096 * 4096
-        if have < size:
-            try:
-                os.posix_fallocate(file.fileno(), have, size - have)
-            except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                    raise
 
 
 def _sweep_some(txn: lmdb.Transaction[bytes], start: bytes, now: float) -> bytes:

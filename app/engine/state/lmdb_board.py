@@ -24,6 +24,7 @@ from typing import TypeVar
 
 import lmdb
 
+from app.engine.environment import opened
 from app.engine.state.board import LARGEST, BoardAway, Conflict, Note, Table
 from app.engine.state.directory import Held, boot_id
 
@@ -161,9 +162,7 @@ class LmdbBoard:
 
 
 def _opened(directory: Held, name: str, *, sync: bool) -> lmdb.Environment:
-    path = directory.path / name
-    path.mkdir(mode=0o700, exist_ok=True)
-    env = lmdb.open(str(path), map_size=ROOM, mode=0o600, max_readers=1024, sync=sync, metasync=sync)
+    env = opened(directory.path / name, size=ROOM, sync=sync, metasync=sync)
     env.reader_check()  # of killed processes: what they were reading would stay for ever
     return env
 

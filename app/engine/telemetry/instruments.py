@@ -6,6 +6,7 @@ import platform
 from collections import Counter as Number
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
+from typing import Any
 
 from app import __version__, compiled
 from app.domain.attempt import Attempt
@@ -14,7 +15,10 @@ from app.domain.exchange import Exchange
 from app.domain.metrics import Counter, Histogram, Labels, Metric, Reading, Samples, exposition
 from app.domain.tally import Tally, Told, tally_of
 from app.engine.dispatch import Dispatcher
-from app.engine.telemetry.readings import Caches, Lag, of_backends, of_caches, of_loop, of_pools, of_state
+from app.engine.telemetry.certificates import of_acme, of_files
+from app.engine.telemetry.readings import Caches, of_backends, of_caches, of_pools, of_state
+from app.engine.telemetry.strain import Crowd, Held, Lag, of_bytes, of_crowd, of_loop
+from app.renewal import Renewal
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"})
 """The methods of RFC 9110 and 5789; any other is `other`, for a client may invent as many as it likes."""
@@ -43,11 +47,19 @@ class Instruments:
 
         dropped: lines of the log that were never written.
 
+        crowd: the connections of clients.
+
         caches: their stores by name, and what they count.
 
         state: what is shared.
 
         lag: of the event loop; None where nobody looks.
+
+        renewals: certificates and authorities that are read again when they have changed.
+
+        orders: by domain and outcome, how many certificates were ordered.
+
+        held: the bytes that wait; None where nobody looks.
 
         clock: monotonic seconds.
     """
@@ -59,9 +71,13 @@ class Instruments:
         limited: Callable[[], Samples],
         mirrored: Callable[[], Samples],
         dropped: Callable[[], int],
+        crowd: Crowd | None = None,
         caches: Caches | None = None,
         state: object = None,
         lag: Lag | None = None,
+        renewals: Callable[[], Iterable[Renewal[Any]]] = tuple,
+        orders: Callable[[], Samples] = list,
+        held: Held | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._dispatchers = dispatchers
@@ -108,6 +124,7 @@ class Instruments:
                 limited,
                 "counter",
             ),
+            *of_crowd(crowd),
             *of_pools(dispatchers),
             *of_backends(dispatchers),
             Reading(
@@ -120,6 +137,9 @@ class Instruments:
             *of_caches(caches),
             *of_state(state),
             *of_loop(lag),
+            *of_files(renewals),
+            *of_acme(orders),
+            *of_bytes(held),
             Reading(
                 "l7lb_log_dropped_total", "Lines of the log never written.", (), lambda: [((), dropped())], "counter"
             ),

@@ -1,4 +1,4 @@
-"""What pools, their backends and the event loop know of themselves, and a scrape asks them for.
+"""What pools, their backends, caches and state know of themselves, and a scrape asks them for.
 
 All labels are names of the settings and words of ours, so there are as many series as that makes. All are there from
 the first scrape on: of one that began with its first event nobody would see that it rose. A backend that leaves takes
@@ -35,18 +35,14 @@ _BACKEND = ("pool", "backend")
 _STORE = ("store",)
 
 
-class Lag(Protocol):
-    """How late the event loop is, in *seconds*, and how many requests were *refused* for that."""
-
-    seconds: float
-    refused: int
-
-
 class Caches(Protocol):
     """What the caches of groups know."""
 
     def requests(self) -> Samples:
         """By group and result, how many requests."""
+
+    def refreshes(self) -> Samples:
+        """By group and result, how many validations beside requests."""
 
     def usages(self) -> Iterable[tuple[str, Usage]]:
         """What is in each store, by its name."""
@@ -152,6 +148,13 @@ def of_caches(caches: Caches | None) -> tuple[Reading, ...]:
             lambda: [] if caches is None else caches.requests(),
             "counter",
         ),
+        Reading(
+            "l7lb_cache_refreshes_total",
+            "Stale responses validated while they were served: validated, replaced, failed.",
+            ("group", "result"),
+            lambda: [] if caches is None else caches.refreshes(),
+            "counter",
+        ),
         Reading("l7lb_cache_bytes", "Bytes in a store.", _STORE, each(lambda usage: usage.size)),
         Reading("l7lb_cache_responses", "Responses in a store.", _STORE, each(lambda usage: usage.responses)),
         Reading(
@@ -161,25 +164,12 @@ def of_caches(caches: Caches | None) -> tuple[Reading, ...]:
             each(lambda usage: usage.evicted),
             "counter",
         ),
-    )
-
-
-def of_loop(lag: Lag | None) -> tuple[Reading, ...]:
-    """The readings of the event loop; nothing of it is known where nobody looks."""
-
-    def its(value: Callable[[Lag], float]) -> Callable[[], Samples]:
-        return lambda: [] if lag is None else [((), value(lag))]
-
-    return (
         Reading(
-            "l7lb_loop_lag_seconds",
-            "How late the event loop was at the last look; known where edge.max_loop_lag is set.",
-            (),
-            its(lambda lag: lag.seconds),
-            across="max",
-        ),
-        Reading(
-            "l7lb_shed_total", "Requests refused because it was late.", (), its(lambda lag: lag.refused), "counter"
+            "l7lb_cache_purged_total",
+            "Responses that purges have forgotten, or made stale.",
+            _STORE,
+            each(lambda usage: usage.purged),
+            "counter",
         ),
     )
 

@@ -5,14 +5,12 @@
       any byte while idle, a parse error, a deadline, fail(): closed
 
 It is long because the callbacks of asyncio and of the parser are one state machine, which has to be read in one piece.
-Deadlines are swept by the transport (`expire`): no timer is made for a request.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, cast
 
@@ -22,90 +20,58 @@ from app.domain.errors import (
     ConnectionTerminated,
     ProxyError,
     ResponseHeadTooLarge,
-    ResponseIdle,
     ResponseIncomplete,
     ResponseInvalid,
-    ResponseTimeout,
     StaleConnection,
-    TotalTimeout,
 )
-from app.domain.headers import NEVER_TRAILERS, Field, Fields, listed, response_head
+from app.domain.headers import Field, Fields, listed, response_head
+from app.engine.transport.carrier import MAX_INTERIM, Carrier
 
 if TYPE_CHECKING:
     from app.engine.transport.connections import Connections
 
 HIGH_WATER = 128 * 1024
 """Response bytes that may wait for the client before the backend is paused; one read can bring 256 KiB."""
-MAX_INTERIM = 32
-"""1xx responses before one final response."""
 
 _NOBODYS = httptools.HttpResponseParser(object())
 
 
-class Connection:
+class Connection(Carrier):
     """A connection, owned by the `Connections` of its backend: an `asyncio.Protocol` by its methods.
 
     It does not inherit from it, which has nothing to give and would keep the class from being compiled.
 
-    Attributes:
-        status, fields, sized, dated: the response's end-to-end head, once `head_done`: see `response_head`.
+    Args:
+        header: the PROXY header that it began with; b"" for none.
 
-        done: the response is complete.
+    Attributes:
+        header: the same.
 
         upgrade: the protocol that was asked for; b"" for none.
 
         switched: the response is the 101 that answers it; nothing more is read until `hand_over`.
-
-        listener: called, instead of waking a coroutine, when the head or a piece has come, or the exchange has failed.
-
-        trailers: of the response.
-
-        hints: 1xx responses that nobody has taken yet.
-
-        fresh: no exchange over it has ended yet.
-
-        reusable: the connection may serve again after that.
-
-        deadline: monotonic seconds at which `expire` is due; of the idle wait, the response or the next piece.
     """
 
     __slots__ = (
-        "_chunks", "_drained", "_eof_ends", "_fed", "_go_on", "_head_only", "_headers", "_interim", "_owner", "_parser",
-        "_paused", "_received", "_size", "_trailed", "_until", "_waiter", "_writable", "dated", "deadline", "done",
-        "error", "fields", "fresh", "head_done", "hints", "idle_timeout", "listener", "loop", "reusable", "sized",
-        "status", "switched", "trailers", "transport", "upgrade", "uploading", "write_timeout",
+        "_chunked", "_drained", "_eof_ends", "_fed", "_head_only", "_headers", "_owner", "_parser", "_paused",
+        "_writable", "header", "switched", "transport", "upgrade",
     )  # fmt: skip
 
     transport: asyncio.Transport
 
-    def __init__(self, owner: Connections, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, owner: Connections, loop: asyncio.AbstractEventLoop, header: bytes = b"") -> None:
+        super().__init__(loop)
+        self.header = header
         self._owner = owner
-        self.loop = loop
         self._parser = httptools.HttpResponseParser(self)
-        self._waiter: asyncio.Future[None] | None = None
-        self.listener: Callable[[], None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._writable = True
         self._paused = False
-        self.reusable = True
-        self.fresh = True
-        self.done = True
-        self.head_done = False
-        self._received = False
-        self.uploading = False
-        self.error: ProxyError | None = None
-        self.deadline = inf
-        self._until = inf
-        self.idle_timeout = inf
-        self.write_timeout = inf
-        self._chunks: list[bytes] = []
-        self._headers: Fields = []
+        self._chunked = False
         self._head_only = False
+        self._headers: Fields = []
         self.upgrade = b""
         self.switched = False
-        self.trailers: tuple[Field, ...] = ()
-        self.hints: list[tuple[int, Fields]] = []
-        self._go_on: asyncio.Future[None] | None = None
 
     # One exchange...
 
@@ -114,20 +80,17 @@ class Connection:
         self.upgrade = upgrade
         self.reusable = False
 
-    def start(self, wire: bytes, head_only: bool, deadline: float, until: float, uploading: bool) -> None:
-        """Send a request: its head and as much of its body as is there.
-
-        Args:
-            wire: the bytes.
-
-            head_only: the response has no body (HEAD).
-
-            deadline: monotonic seconds for the response head; inf while *uploading*.
-
-            until: monotonic seconds for the whole exchange.
-
-            uploading: more of the body follows by `write`.
-        """
+    def start(
+        self,
+        head: bytes,
+        head_only: bool,
+        deadline: float,
+        until: float,
+        body: bytes = b"",
+        end: Sequence[Field] | None = (),
+        chunked: bool = False,
+    ) -> None:
+        """See `Carrier.start`."""
         self._headers = []
         self.trailers = ()
         self._trailed = 0
@@ -139,67 +102,11 @@ class Connection:
         self._head_only = head_only
         self.head_done = False
         self.done = False
-        self.uploading = uploading
-        self._until = until
+        self.uploading = end is None
+        self._chunked = chunked
+        self._until = self._quiet = until
         self.deadline = min(until, deadline)
-        self.transport.write(wire)
-
-    async def responded(self) -> bool:
-        """Wait for the response head. False when *hints* came before it. Raises a ProxyError when none comes."""
-        if not self.head_done and self.error is None:
-            self._waiter = self.loop.create_future()
-            await self._waiter
-        if not self.head_done:
-            if self.error is not None:
-                raise self.error
-            return False
-        return True
-
-    def take_hints(self) -> list[tuple[int, Fields]]:
-        """The 1xx responses that have come: statuses and end-to-end fields."""
-        hints, self.hints = self.hints, []
-        return hints
-
-    async def wanted(self, seconds: float) -> None:
-        """Wait until the backend says Continue, for *seconds* at most."""
-        self._go_on = self.loop.create_future()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._go_on
-
-    def take(self) -> bytes:
-        """What has come of the body and was not taken yet; b"" is nothing."""
-        chunks = self._chunks
-        if not chunks:
-            return b""
-        self._chunks = []
-        self._size = 0
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    @property
-    def finished(self) -> bool:
-        """The response is complete and all of it was taken."""
-        return self.done and not self._chunks
-
-    @property
-    def waiting(self) -> int:
-        """Bytes of the body that have come and were not taken yet."""
-        return self._size if self._chunks else 0
-
-    async def more(self, now: float) -> bytes:
-        """The next piece of the body; b"" at its end. Raises a ProxyError when it does not come to an end."""
-        while not self._chunks and not self.done:
-            if self.error is not None:
-                raise self.error
-            if self._paused:  # not before: what the client has not taken yet is enough to wait in memory
-                self._paused = False
-                self.transport.resume_reading()
-            deadline = now + self.idle_timeout
-            self.deadline = deadline if deadline < self._until else self._until
-            self._waiter = self.loop.create_future()
-            await self._waiter
-        self.deadline = self._until  # while the client takes this piece, the backend is not on the clock
-        return self.take()
+        self.transport.write(head + (_chunk(body, end) if chunked else body))
 
     def hand_over(self, heir: asyncio.BaseProtocol) -> tuple[bytes, bool]:
         """Give the transport away to *heir*, which has to pass `connection_lost` on.
@@ -207,50 +114,30 @@ class Connection:
         Returns what has come of the other protocol already, and whether the backend takes more now.
         """
         self.transport.set_protocol(heir)
-        if self._paused:
-            self._paused = False
-            self.transport.resume_reading()
+        self._parser = _NOBODYS  # an upgraded connection may stay for long: what it began with need not
+        self._headers = []
+        self.fields = []
+        self._need()
         return self.take(), self._writable
 
-    async def write(self, piece: bytes, now: float) -> None:
-        """Send a piece of the request body, and wait while the backend does not read."""
+    async def write(self, piece: bytes, end: Sequence[Field] | None, now: float) -> None:
+        """See `Carrier.write`."""
         if self.error is not None or self.done:
             return
-        self.transport.write(piece)
+        self.transport.write(_chunk(piece, end) if self._chunked else piece)
         if not self._writable:
-            deadline = now + self.write_timeout
-            self.deadline = deadline if deadline < self._until else self._until
             self._drained = self.loop.create_future()
-            await self._drained
-            self.deadline = self._until
+            await self._drain(self._drained, now)
 
-    def uploaded(self, deadline: float) -> None:
-        """The request is sent whole: from now on the response is due."""
-        self.uploading = False
-        if not self.head_done:
-            self.deadline = deadline if deadline < self._until else self._until
+    @property
+    def buffered(self) -> int:
+        """See `Swept`."""
+        return self.waiting + self.transport.get_write_buffer_size()
 
-    def fail(self, error: ProxyError) -> None:
-        """End the exchange from outside: whoever waits gets *error*, and the connection is cut."""
-        if self.error is None:
-            self.error = error
-            error.begun = self._received
+    def cut(self) -> None:
+        """Close the connection at once."""
         self.reusable = False
         self.transport.abort()
-        self._wake()
-
-    def expire(self, now: float) -> None:
-        """The deadline has passed."""
-        if self.done:
-            self.close()
-        elif now >= self._until:
-            self.fail(TotalTimeout("the exchange took too long", sent=True))
-        elif self.head_done:
-            self.fail(ResponseIdle("the backend stopped sending"))
-        elif self.uploading:
-            self.fail(ResponseIdle("the backend stopped reading"))
-        else:
-            self.fail(ResponseTimeout("no response in time"))
 
     def close(self) -> None:
         """Close without an exchange."""
@@ -259,14 +146,10 @@ class Connection:
         if not self.transport.is_closing():  # closed twice, that of TLS cannot be aborted any more (Python 3.11.2)
             self.transport.close()
 
-    def _wake(self) -> None:
-        waiter = self._waiter
-        if self.listener is not None:
-            self.listener()
-        elif waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+    def _need(self) -> None:
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
 
     # asyncio.Protocol...
 
@@ -371,16 +254,7 @@ class Connection:
         if not self.head_done:
             self._headers.append((name.lower(), value))
         elif not self.done:
-            self._trail(name.lower(), value)
-
-    def _trail(self, name: bytes, value: bytes) -> None:
-        """Keep a trailer, if it may be one, and there are not too many; whether it goes on is for the relay to say."""
-        owner = self._owner
-        self._trailed += len(name) + len(value) + 4
-        if len(self.trailers) >= owner.max_headers or self._trailed > owner.max_header_bytes:
-            raise ResponseHeadTooLarge("the trailers of the response are too large")
-        if name not in NEVER_TRAILERS:
-            self.trailers = (*self.trailers, (name, value.rstrip()))
+            self._trail(name.lower(), value, self._owner.max_headers, self._owner.max_header_bytes)
 
     def on_headers_complete(self) -> None:
         """Judge the head. Raises ResponseInvalid, which the parser carries to `data_received`."""
@@ -397,8 +271,8 @@ class Connection:
             elif status != 100:
                 fields = response_head(headers)[0]
                 self.hints.append((status, [field for field in fields if field[0] != b"content-length"]))
-            elif self._go_on is not None and not self._go_on.done():
-                self._go_on.set_result(None)
+            else:
+                self._continue()
             self._headers = []
             return
         owner = self._owner
@@ -447,3 +321,11 @@ class Connection:
         self.done = True
         if self.uploading or not self._parser.should_keep_alive():
             self.reusable = False
+
+
+def _chunk(piece: bytes, end: Sequence[Field] | None) -> bytes:
+    """*piece* as a chunk, and behind it the end of the body, where there is one (RFC 9112 section 7.1)."""
+    chunk = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
+    if end is not None:
+        chunk += b"0\r\n%b\r\n" % b"".join([b"%b: %b\r\n" % field for field in end])
+    return chunk

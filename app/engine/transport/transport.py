@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import httpx
 
-from app.domain.errors import ConnectionTerminated, ProxyError, StaleConnection
+from app.domain.errors import ConnectionTerminated, ProxyError, StaleConnection, StreamRefused
+from app.domain.request_head import CHUNKED
 from app.engine.client import UpstreamRequest, UpstreamResponse
+from app.engine.transport.connection import Connection
 from app.engine.transport.connections import Connections
 
 if TYPE_CHECKING:
     from app.domain.backend import Backend
+    from app.domain.headers import Field
     from app.domain.pool import Pool
-    from app.engine.transport.connection import Connection
+    from app.engine.transport.carrier import Carrier
+    from app.engine.transport.carriers import Carriers, Swept
     from settings.pools import PoolSettings
 
 PATIENCE = 1.0
@@ -33,8 +37,8 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(self) -> None:
-        self._live: set[Connection] = set()
-        self.connections: dict[Backend, Connections] = {}
+        self._live: set[Swept] = set()
+        self.connections: dict[Backend, Carriers] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -54,7 +58,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         self.connections = {
             backend: kept
             if (kept := present.get(backend)) is not None and kept.settings is pool.settings
-            else Connections(backend, pool.settings, self._live)
+            else self._carriers(backend, pool.settings)
             for pool in pools
             for backend in pool.backends
         }
@@ -62,17 +66,26 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
             if self.connections.get(backend) is not connections:
                 connections.close()
 
-    def outlived(self, backend: Backend, settings: PoolSettings) -> Connections:
+    def outlived(self, backend: Backend, settings: PoolSettings) -> Carriers:
         """Connections to a backend that has gone, for an exchange that began before: none is kept."""
-        connections = Connections(backend, settings, self._live)
-        connections.keep_alive = 0.0
+        connections = self._carriers(backend, settings)
+        connections.close()
         return connections
+
+    def _carriers(self, backend: Backend, settings: PoolSettings) -> Carriers:
+        speaks = backend.scheme == "h2c" or (backend.scheme == "https" and "h2" in settings.tls.alpn)
+        if speaks and not settings.proxy_header.version:  # whose header is of one client, and its connection too
+            from app.engine.transport.sessions import Sessions  # noqa: PLC0415  # only where a pool asks for it
+
+            return Sessions(backend, settings, self._live)
+        return Connections(backend, settings, self._live)
 
     async def handle_async_request(self, request: httpx.Request) -> UpstreamResponse:
         """Carry out one attempt.
 
         A kept connection that turns out to be closed is replaced by a new one, once, when that is safe: not one byte
-        came back, and the request is idempotent and whole (RFC 9110 section 9.2.2).
+        came back, and the request is idempotent and whole (RFC 9110 section 9.2.2). So it is, whatever the method, when
+        the backend says that it has not looked at the request (RFC 9113 section 8.7).
 
         Raises:
             ProxyError: there is no response.
@@ -80,21 +93,27 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         assert isinstance(request, UpstreamRequest)
         attempt = request.attempt
         connections = request.connections
-        connection = connections.take()
+        connection = connections.take(request.header)
         attempt.reused = connection is not None  # said anew: a driver may have had one that was stale
         if connection is None:
             connection = await self._connect(request, connections)
         else:
             attempt.connected = attempt.started
+        refused = False
         while True:
             request.connection = connection
-            body = request.body
             until = request.until
-            deadline = attempt.started + connections.response_timeout if body is None else until
             if request.upgrade:
+                assert isinstance(connection, Connection)
                 connection.ask_switch(request.upgrade)
-            connection.start(request.wire, request.method == "HEAD", deadline, until, body is not None)
-            if body is not None:
+            if request.body is None:
+                deadline = attempt.started + connections.response_timeout
+                end: Sequence[Field] | None = request.trailers
+            else:
+                deadline, end = until, None
+            chunked = request.length == CHUNKED
+            connection.start(request.head, request.method == "HEAD", deadline, until, request.first, end, chunked)
+            if end is None:
                 request.upload = self._loop.create_task(_upload(request, connection, connections.response_timeout))
             try:
                 while not await connection.responded():
@@ -106,6 +125,13 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
                     raise
                 attempt.reused = False
                 connection = await self._connect(request, connections)
+            except StreamRefused:
+                request.connection = None
+                if refused or request.error is not None or not request.again():
+                    request.abandon()
+                    raise
+                refused, attempt.reused = True, False
+                connection = connections.take(request.header) or await self._connect(request, connections)
             except BaseException:
                 request.abandon()
                 raise
@@ -114,6 +140,11 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
                     request.hint(connection.take_hints())
                 return UpstreamResponse(request, connection, connections)
 
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait on all connections: for a backend to read them, or for a client's turn."""
+        return sum(one.buffered for one in self._live)
+
     async def aclose(self) -> None:
         """Cut everything."""
         if self._timer is not None:
@@ -121,11 +152,11 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         for connections in self.connections.values():
             connections.close()
         for connection in tuple(self._live):
-            connection.transport.abort()
+            connection.cut()
 
-    async def _connect(self, request: UpstreamRequest, connections: Connections) -> Connection:
+    async def _connect(self, request: UpstreamRequest, connections: Carriers) -> Carrier:
         """A new connection, unless the attempt is ended from outside meanwhile."""
-        task = request.connecting = self._loop.create_task(connections.connect(request.until))
+        task = request.connecting = self._loop.create_task(connections.connect(request.until, request.header))
         try:
             connection = await task
         except asyncio.CancelledError:
@@ -151,22 +182,25 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
             connection.expire(now)
 
 
-def _unwanted(task: asyncio.Task[Connection]) -> None:
+def _unwanted(task: asyncio.Task[Carrier]) -> None:
     """Close a connection that was made in the moment in which nobody wanted it any more."""
     if not task.cancelled() and task.exception() is None:
         task.result().close()
 
 
-async def _upload(request: UpstreamRequest, connection: Connection, response_timeout: float) -> None:
+async def _upload(request: UpstreamRequest, connection: Carrier, response_timeout: float) -> None:
     """Send what follows of the request body, once it is wanted; the response may come before its end."""
-    assert request.body is not None
+    body = request.body
+    assert body is not None
     if request.expects:
         await connection.wanted(PATIENCE)
         if connection.head_done:  # it did not want it
             return
     try:
-        async for piece in request.body:
-            await connection.write(piece, monotonic())
+        while body.end is None:
+            piece = await body.take()
+            if piece or body.end is not None:
+                await connection.write(piece, body.end, monotonic())
             if connection.done or connection.error is not None:
                 return
     except ProxyError as error:  # the client has gone, stalls or sends too much: the attempt ends with that

@@ -95,6 +95,7 @@ async def test_everybody_forgets_and_says_how_many(both: tuple[Worker, Worker]) 
     assert one.store.peek(KEY) == two.store.peek(KEY) == ()
     assert (one.log.count, two.log.count) == (2, 2)
     assert [each.responses for each in await two.purges.purge([Purge("key", KEY)])] == [0, 0]
+    assert [worker.store.usage.purged for worker in both] == [1, 2]
 
 
 async def test_a_soft_one_is_soft_everywhere(both: tuple[Worker, Worker]) -> None:

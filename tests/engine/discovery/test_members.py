@@ -28,7 +28,7 @@ def test_a_list_of_urls_and_tables() -> None:
         ("http://a", "not a list of backends"),
         ({}, "not a list of backends"),
         ({"backends": {"a": 1}}, "not a list of backends"),
-        (["http://a", "b:80"], "backend 2: url: neither http:// nor https://"),
+        (["http://a", "b:80"], "backend 2: url: neither http://, https:// nor h2c://"),
         (["http://a|wait=1"], 'backend 1: "wait" is not an option of a backend'),
         ([{"url": "http://a", "weight": -1}], "backend 1: weight: "),
         ([{"url": "http://a", "colour": "red"}], "backend 1: colour: "),
@@ -66,7 +66,7 @@ def test_a_sieve_takes_what_can_be_used_and_says_the_rest_once(caplog: pytest.Lo
 
     assert [record.getMessage() for record in caplog.records] == [
         "pool web: three is left out: it has no port",
-        "pool web: four is left out: url: neither http:// nor https://",
+        "pool web: four is left out: url: neither http://, https:// nor h2c://",
     ]
     with pytest.raises(SourceFailed, match="is the limit"):
         sieve.take((str(n), {"url": f"http://h{n}"}) for n in range(MOST + 1))

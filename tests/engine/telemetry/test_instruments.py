@@ -16,7 +16,8 @@ from app.domain.health import State
 from app.domain.pool import Pool
 from app.engine.dispatch import Dispatcher
 from app.engine.telemetry.instruments import GRACE, Instruments
-from app.engine.telemetry.readings import RETRIES, Lag
+from app.engine.telemetry.readings import RETRIES
+from app.engine.telemetry.strain import Lag
 from settings.pools import BackendSettings, PoolSettings
 from settings.resilience import HealthSettings
 from tests.support.answers import answer

@@ -23,10 +23,10 @@ class Connecting:
         self.made = self.closed = False
         self._failure = failure
 
-    def take(self) -> None:
+    def take(self, header: bytes) -> None:
         """There is none that is kept."""
 
-    async def connect(self, until: float) -> Any:
+    async def connect(self, until: float, header: bytes) -> Any:
         await self.let.wait()
         if self._failure is not None:
             raise self._failure

@@ -65,7 +65,7 @@ class Peer:
         self.connection.connection_made(cast(asyncio.BaseTransport, self.wire))
 
     def start(self, *, head_only: bool = False, uploading: bool = False, until: float = inf) -> "Peer":
-        self.connection.start(b"GET / HTTP/1.1\r\n\r\n", head_only, 15.0, until, uploading)
+        self.connection.start(b"GET / HTTP/1.1\r\n\r\n", head_only, 15.0, until, end=None if uploading else ())
         return self
 
     async def answer(self, *pieces: bytes) -> tuple[int, bytes]:
@@ -315,7 +315,7 @@ async def test_a_client_that_is_quicker_than_the_backend_waits() -> None:
     peer = Peer().start(uploading=True)
     peer.connection.write_timeout = 60.0
     peer.connection.pause_writing()
-    writing = asyncio.ensure_future(peer.connection.write(b"piece", 5.0))
+    writing = asyncio.ensure_future(peer.connection.write(b"piece", None, 5.0))
     await asyncio.sleep(0)
 
     assert not writing.done()
@@ -332,6 +332,6 @@ async def test_nothing_is_written_to_a_connection_that_has_failed() -> None:
     peer = Peer().start(uploading=True)
     peer.connection.fail(ClientGone())
     before = peer.wire.written
-    await peer.connection.write(b"piece", 5.0)
+    await peer.connection.write(b"piece", None, 5.0)
 
     assert peer.wire.written == before

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import itertools
+import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -10,6 +13,7 @@ from time import monotonic
 from typing import Any, cast
 
 import pytest
+import trustme
 
 from app.domain.attempt import Attempt
 from app.domain.backend import Backend as DomainBackend
@@ -28,7 +32,10 @@ from app.domain.errors import (
 from app.domain.pool import Pool
 from app.domain.strategies import STRATEGIES
 from app.engine.client import Client, UpstreamRequest, UpstreamResponse
+from app.engine.topology import Topology
+from app.engine.transport import trust
 from app.engine.transport.transport import UpstreamTransport
+from settings import Settings
 from settings.models import Choice
 from settings.pools import BackendSettings, PoolSettings
 from settings.resilience import HealthSettings
@@ -328,6 +335,54 @@ class TestTls:
         """`verify = false`."""
         with backend:
             assert (await line(backend, tls={"verify": False}).get())[0] == 200
+
+    async def test_authorities_that_change(self, line: Callable[..., Line], tmp_path: Path) -> None:
+        """What is open goes on, and what is new is verified by what the file says; a broken one changes nothing."""
+        theirs, nobody = trustme.CA(), trustme.CA()
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        theirs.issue_cert("localhost").configure_cert(context)
+        ca = tmp_path / "ca.pem"
+        times = itertools.count(1)
+
+        def write(text: bytes) -> bool:
+            """Whether that is taken, by the second look."""
+            ca.write_bytes(text)
+            os.utime(ca, (next(times),) * 2)
+            return [renewal.look(), renewal.look()] == [False, True]
+
+        ca.write_bytes(nobody.cert_pem.bytes())
+        with Backend(tls=context) as backend:
+            here = line(backend, tls={"ca": str(ca)})
+            (renewal,) = trust.renewals([here.pool])
+            for text in (theirs.cert_pem.bytes()[:-30], b""):
+                assert not write(text)
+                with pytest.raises(CertificateRejected):
+                    await here.get()
+            assert write(theirs.cert_pem.bytes())
+            assert (await here.get())[0] == 200
+            assert write(nobody.cert_pem.bytes())
+            assert (await here.get())[0] == 200  # on the same connection
+            connections = here.transport.connections[here.backend]
+            while (kept := connections.take()) is not None:
+                kept.close()
+            with pytest.raises(CertificateRejected):  # and no session is resumed, either
+                await here.get()
+        assert (renewal.loaded, renewal.refused) == (2, 2)
+
+    async def test_the_job_looks_at_what_pools_use(self, tmp_path: Path) -> None:
+        ca = tmp_path / "ca.pem"
+        trustme.CA().cert_pem.write_to_path(ca)
+        topology = Topology()
+        pools = {"p": {"tls": {"ca": ca}, "backends": ["https://127.0.0.1:1"]}, "plain": {"backends": ["http://h"]}}
+        topology.apply(Settings.model_validate({"pools": pools}))
+        trust.context(topology.pools["p"].settings.tls)
+        (renewal,) = trust.renewals(topology.pools.values())
+        job = asyncio.create_task(trust.watch(topology, 0.001))
+        ca.write_bytes(trustme.CA().cert_pem.bytes() * 2)
+        async with asyncio.timeout(10):
+            while not renewal.loaded:
+                await asyncio.sleep(0.001)
+        job.cancel()
 
     async def test_a_backend_that_does_not_speak_tls(self, line: Callable[..., Line]) -> None:
         """Its plain answer is no handshake."""
