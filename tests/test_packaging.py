@@ -115,7 +115,7 @@ def test_the_docs_say_how_to_compile_it() -> None:
 def test_every_make_target_is_one_line_that_calls_scripts() -> None:
     targets = re.findall(r"^([a-z-]+):(.*)\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     found = {name: recipe for name, _, recipe in targets}
-    plain = {"help", "install", "run", "test", "lint", "check", "bench", "lock", "up", "clean"}
+    plain = {"help", "install", "run", "test", "lint", "check", "bench", "lock", "up", "clean", "soak", "mutants"}
     assert set(found) == plain | {"cache-tests", "compile", "test-long", "test-compiled", "compose-test"}
     for name, recipe in found.items():
         assert recipe.count("\n") == 1, name

@@ -285,7 +285,11 @@ class TestLies:
             pass
         assert denied.value.response.status_code == 502
 
-    @pytest.mark.parametrize("said", [b"\xff\xff\xff\xff", frame(b"masked", mask=True), b"\x81\x02\xff\xfe"])
+    @pytest.mark.parametrize(
+        "said",
+        [b"\xff\xff\xff\xff", frame(b"masked", mask=True), b"\x81\x02\xff\xfe"],
+        ids=["no frame", "masked", "no UTF-8"],
+    )
     def test_no_frames(self, balancer: Balancer, talker: Talker, said: bytes) -> None:
         async def lie(ws: ServerConnection) -> None:
             ws.transport.write(said)
