@@ -3,6 +3,7 @@
 import pytest
 
 from app.domain import hosts
+from app.domain.errors import BadRequest
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,24 @@ from app.domain import hosts
 )
 def test_a_host_is_compared_without_case_port_and_final_dot(host: str, name: str) -> None:
     assert name == hosts.bare(host)
+
+
+GOOD = [b"a", b"a.b:80", b"A_b-c.1", b"127.0.0.1:65535", b"a:", b"[::1]", b"[::1]:", b"[2001:db8::1]:8443"]
+BAD = [
+    b"", b":80", b"a:65536", b"a:b", b"a:1:2", b"a b", b"a,b", b"a/b", b"a@b", b"\xff", b"x" * 256, b"::1", b"[::1", b"[]",
+    b"[x]", b"[1.2.3.4]", b"[\xff]", b"[fe80::1%eth0]", b"[::1]80", b"[::1]:65536", b"[::1]:x", b"[[::1]]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", GOOD)
+def test_a_name_or_an_address_with_or_without_a_port_is_a_host(host: bytes) -> None:
+    hosts.check_host(host)
+
+
+@pytest.mark.parametrize("host", BAD, ids=repr)
+def test_nothing_else_is_one(host: bytes) -> None:
+    with pytest.raises(BadRequest):
+        hosts.check_host(host)
 
 
 @pytest.mark.parametrize(
