@@ -27,8 +27,8 @@ def test_a_host_is_compared_without_case_port_and_final_dot(host: str, name: str
 
 GOOD = [b"a", b"a.b:80", b"A_b-c.1", b"127.0.0.1:65535", b"a:", b"[::1]", b"[::1]:", b"[2001:db8::1]:8443"]
 BAD = [
-    b"", b":80", b"a:65536", b"a:b", b"a:1:2", b"a b", b"a,b", b"a/b", b"a@b", b"\xff", b"x" * 256, b"::1", b"[::1", b"[]",
-    b"[x]", b"[1.2.3.4]", b"[\xff]", b"[fe80::1%eth0]", b"[::1]80", b"[::1]:65536", b"[::1]:x", b"[[::1]]",
+    b"", b":80", b"a:65536", b"a:b", b"a:1:2", b"a b", b"a,b", b"a/b", b"a@b", b"\xff", b"x" * 256, b"::1", b"[::1",
+    b"[]", b"[x]", b"[1.2.3.4]", b"[\xff]", b"[fe80::1%eth0]", b"[::1]80", b"[::1]:65536", b"[::1]:x", b"[[::1]]",
 ]  # fmt: skip
 
 
