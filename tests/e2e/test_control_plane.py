@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from tests.support.backend import Backend, Gate, answers, forever, pause, read_all, reply, send
 from tests.support.exposition import parse
 from tests.support.load import load
-from tests.support.raw import Response, request
+from tests.support.raw import Client, Response, request
 from tests.support.server import Balancer, balancing, pool
 from tests.support.until import until
 
@@ -93,6 +94,14 @@ def test_what_the_edge_refuses_is_counted(balancer: Balancer, backend: Backend) 
     until(lambda: counted() != before, "the count to rise")
 
 
+def stranger(balancer: Balancer) -> Client:
+    """One who has not been here before: who guesses too often is not listened to for a while."""
+    return balancer.client(source=f"127.0.1.{next(strangers)}")
+
+
+strangers = itertools.cycle(range(1, 255))
+
+
 @pytest.mark.parametrize("path", ["config", "pools", "routes", "metrics"])
 @pytest.mark.parametrize(
     "field",
@@ -106,7 +115,8 @@ def test_what_the_edge_refuses_is_counted(balancer: Balancer, backend: Backend) 
     ],
 )
 def test_without_it_401(balancer: Balancer, path: str, field: list[str]) -> None:
-    response = balancer.get(f"/-/{path}", *field)
+    with stranger(balancer) as client:
+        response = client.ask(request(f"/-/{path}", *field))
 
     assert response.status == 401
     assert "Bearer" in (response.get("www-authenticate") or "")
@@ -273,7 +283,8 @@ def test_what_is_wrong_is_said_and_changes_nothing(balancer: Balancer, shared: B
         (413, request(path, bearer, method="PATCH", body=b" " * 100_000)),
         (422, request(path, bearer, method="PATCH", body=b'{"weight": -1}')),
     ):
-        response = balancer.ask(asked)
+        with stranger(balancer) as client:
+            response = client.ask(asked)
         assert (response.status, response.get("content-type")) == (status, "application/problem+json")
 
     assert balancer.get("/").status == 200

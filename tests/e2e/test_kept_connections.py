@@ -39,14 +39,15 @@ def settings(shared: Backend) -> dict[str, str]:
 
 
 async def impatient(c: Connection) -> None:
-    """A backend that closes a connection after 50 ms without a request."""
+    """A backend that closes a connection that has served after 50 ms without a request."""
+    await c.head()
     while True:
+        await c.body()
+        await c.send(reply(b"hello"))
         try:
             await asyncio.wait_for(c.head(), 0.05)
         except TimeoutError:
             return
-        await c.body()
-        await c.send(reply(b"hello"))
 
 
 @pytest.mark.slow

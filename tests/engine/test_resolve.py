@@ -81,7 +81,7 @@ async def test_a_name_that_is_bound_anew_leads_nowhere_else(
         with pytest.raises(AddressProhibited):
             await pool.connect()
         assert "in no network" in await probe.ask()
-        assert len(server.connections) == 2
+        await eventually(lambda: len(server.connections) == 2)
         await eventually(lambda: all(connection.closed for connection in server.connections))
 
 

@@ -41,6 +41,11 @@ class Certificate:
         self.issued = issued
 
     @property
+    def der(self) -> bytes:
+        """The certificate itself."""
+        return ssl.PEM_cert_to_DER_cert(self.issued.cert_chain_pems[0].bytes().decode())
+
+    @property
     def flags(self) -> tuple[str, ...]:
         """What uvicorn is told."""
         return ("--ssl-certfile", str(self.cert), "--ssl-keyfile", str(self.key))
