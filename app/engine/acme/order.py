@@ -53,7 +53,8 @@ def order(domain: str, *, file: Path, tokens: Path, directory: str, ca: str | No
         OSError, ValueError: it cannot be reached, or understood; requests' errors are OSErrors, too.
     """
     account = JWKEC(key=_account(file.with_name("account.pem")))
-    network = Network(account, alg=ES256, verify_ssl=ca or True, user_agent="l7lb", timeout=PATIENCE)  # type: ignore[arg-type]
+    trust: Any = ca or True  # requests takes a file, too; acme says bool
+    network = Network(account, alg=ES256, verify_ssl=trust, user_agent="l7lb", timeout=PATIENCE)
     client = ClientV2(ClientV2.get_directory(directory, network), network)
     _register(client, email)
     key = _pem(ec.generate_private_key(ec.SECP256R1()))

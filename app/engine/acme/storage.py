@@ -117,8 +117,8 @@ class Storage:
 def placeholder(domain: str) -> bytes:
     """Key and certificate of *domain*, which it has issued itself; nobody trusts it."""
     from cryptography import x509  # noqa: PLC0415  # of the extra, and not needed once there is a certificate
-    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415  # nor this
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415  # nor this
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "l7lb placeholder")])

@@ -14,7 +14,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
 
-from app.domain.errors import ProxyError, ResponseHeadTooLarge, ResponseIdle, ResponseTimeout, TotalTimeout
+from app.domain.errors import (
+    ConnectionTerminated,
+    ProxyError,
+    ResponseHeadTooLarge,
+    ResponseIdle,
+    ResponseIncomplete,
+    ResponseTimeout,
+    StaleConnection,
+    TotalTimeout,
+)
 from app.domain.headers import NEVER_TRAILERS, Field, Fields
 
 MAX_INTERIM = 32
@@ -199,6 +208,14 @@ class Carrier(ABC):
         self.reusable = False
         self.cut()
         self._wake()
+
+    def _lost(self) -> ProxyError:
+        """What became of an exchange whose connection has gone: that depends on how far it had got."""
+        if self.head_done:
+            return ResponseIncomplete("the backend closed the connection in the middle of its response")
+        if self._received:
+            return ConnectionTerminated("the backend closed the connection in the middle of its head")
+        return StaleConnection("the backend closed the connection without a response")
 
     def expire(self, now: float) -> None:
         """The deadline has passed."""

@@ -17,12 +17,9 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from app.domain.errors import (
-    ConnectionTerminated,
     ProxyError,
     ResponseHeadTooLarge,
-    ResponseIncomplete,
     ResponseInvalid,
-    StaleConnection,
 )
 from app.domain.headers import Field, Fields, listed, response_head
 from app.engine.transport.carrier import MAX_INTERIM, Carrier
@@ -217,12 +214,7 @@ class Connection(Carrier):
         """Tell whoever waits how far it got."""
         self.reusable = False
         if not self.done and self.error is None:
-            if self.head_done:
-                self.error = ResponseIncomplete("the backend closed the connection in the middle of its response")
-            elif self._received:
-                self.error = ConnectionTerminated("the backend closed the connection in the middle of its head")
-            else:
-                self.error = StaleConnection("the backend closed the connection without a response")
+            self.error = self._lost()
             self.error.begun = self._received
         self._owner.forget(self)
         self._parser = _NOBODYS  # ours holds our methods: a cycle, which would wait for the collector

@@ -20,7 +20,6 @@ from app.domain.errors import (
     ResponseHeadTooLarge,
     ResponseIncomplete,
     ResponseInvalid,
-    StaleConnection,
     StreamRefused,
 )
 from app.domain.headers import Field, Fields, response_head
@@ -237,14 +236,7 @@ class Stream(Carrier):
         """It is over before its end: with *error*, or because the connection is."""
         self.reusable = False
         if not self.done and self.error is None:
-            if error is not None:
-                self.error = error
-            elif self.head_done:
-                self.error = ResponseIncomplete("the backend closed the connection in the middle of its response")
-            elif self._received:
-                self.error = ConnectionTerminated("the backend closed the connection behind an interim response")
-            else:
-                self.error = StaleConnection("the backend closed the connection without a response")
+            self.error = error if error is not None else self._lost()
             self.error.begun = self._received
         self.deadline = inf
         self._wake()
