@@ -71,15 +71,11 @@ class Carrier(ABC):
         self.reusable = True
         self.fresh = True
         self.done = True
-        self.head_done = False
-        self._received = False
-        self.uploading = False
+        self.head_done = self._received = self.uploading = False
         self.error: ProxyError | None = None
         self.deadline = inf
-        self._until = inf
-        self._quiet = inf
-        self.idle_timeout = inf
-        self.write_timeout = inf
+        self._until = self._quiet = inf
+        self.idle_timeout = self.write_timeout = inf
         self._chunks: list[bytes] = []
         self._size = 0
         self._interim = 0
