@@ -89,7 +89,7 @@ class Http2Stream:
             protocol.connection.reset_stream(number, error_code=code)
         protocol.streams[number] = _ENDED
         self._stream.closed = True
-        await protocol._flush()  # noqa: SLF001
+        await protocol._flush()  # noqa: SLF001  # it has no other way
         await protocol._window_updated(number)  # noqa: SLF001  # its buffer goes
         while not self._queue.empty():  # else who hands over the body waits for ever, and the connection with it
             self._queue.get_nowait()
@@ -97,7 +97,7 @@ class Http2Stream:
         idle = protocol.idle
         if idle and protocol.context.terminated.is_set():
             protocol.connection.close_connection()
-            await protocol._flush()  # noqa: SLF001
+            await protocol._flush()  # noqa: SLF001  # it has no other way
         await protocol.send(_updated(idle))
 
 
@@ -105,12 +105,12 @@ class Http2Stream:
 
 
 def _gone() -> tuple[type[Exception], ...]:
-    from h2.exceptions import ProtocolError  # noqa: PLC0415
+    from h2.exceptions import ProtocolError  # noqa: PLC0415  # here only under hypercorn
 
     return (ProtocolError, KeyError)
 
 
 def _updated(idle: bool) -> object:
-    from hypercorn.events import Updated  # noqa: PLC0415
+    from hypercorn.events import Updated  # noqa: PLC0415  # as above
 
     return Updated(idle=idle)
