@@ -16,10 +16,10 @@ from tests.support.backend import Backend
 from tests.support.pebble import Pebble, needs_pebble
 from tests.support.raw import Client, request
 from tests.support.server import Balancer, pool
+from tests.support.supervised import several
 from tests.support.until import until
 
 SERVE = (sys.executable, "-m", "app", "serve")
-TWO = ("--workers", "2", "--timeout-worker-healthcheck", "60")
 
 pytestmark = needs_pebble
 
@@ -136,7 +136,7 @@ def test_of_two_workers_one_orders(tmp_path: Path, shared: Backend, backend: Bac
             "LB_ROUTES": "/=main", **pool("main", shared), "LB_TLS__RELOAD_INTERVAL": "50ms", **pebble.settings,
             "LB_TLS__ACME__STORAGE": str(storage), "LB_ADMIN__TOKEN": "t",
         }  # fmt: skip
-        with Balancer(settings, *TWO, ready=False) as balancer:  # the supervisor, before there is a worker
+        with Balancer(settings, *several(2), ready=False) as balancer:  # the supervisor, before there is a worker
             pebble.target = balancer.port
             issued = 'l7lb_acme_orders_total{domain="a.test",outcome="issued"} 1'
 

@@ -15,11 +15,11 @@ from tests.support.control import OPEN, TOKEN
 from tests.support.raw import Client, Response, request
 from tests.support.redis_server import RedisServer, binary
 from tests.support.server import Balancer, pool
+from tests.support.supervised import several
 from tests.support.until import until
 
 FRESH = "Cache-Control: max-age=3600"
 names = itertools.count(1)
-TWO = ("--workers", "2")
 HERE = "http://lb.test"
 """Where the tests' requests go, as their Host says."""
 
@@ -74,7 +74,7 @@ def pair_of(backend: Backend, settings: dict[str, str]) -> Iterator[Pair]:
         **pool("main", backend), **OPEN, **settings,
         "LB_GROUPS__ALL__POOL": "main", "LB_GROUPS__ALL__CACHE": "default",
     }  # fmt: skip
-    with Balancer(said, *TWO) as balancer, ExitStack() as stack:
+    with Balancer(said, *several(2)) as balancer, ExitStack() as stack:
         found: dict[str, list[Client]] = {}
 
         def all_found() -> bool:

@@ -18,7 +18,7 @@ from tests.support.exposition import parse
 from tests.support.raw import request
 from tests.support.redis_server import RedisServer, binary
 from tests.support.server import Balancer, pool
-from tests.support.supervised import serving
+from tests.support.supervised import serving, several
 from tests.support.until import settled, until
 
 STARTED = "Application startup complete"
@@ -30,7 +30,7 @@ LEASE = 2.0
 def crew(count: int, *backends: Backend, flags: tuple[str, ...] = (), **settings: object) -> Iterator[Balancer]:
     """So many workers, which know of each other."""
     told = {"LB_ROUTES": "/=main", **pool("main", *backends, **settings), **OPEN}
-    with Balancer(told, "--workers", str(count), *flags) as balancer:
+    with Balancer(told, *several(count), *flags) as balancer:
         until(lambda: here(balancer) == count, f"{count} workers", within=30)
         yield balancer
 
@@ -84,8 +84,7 @@ def test_what_the_dead_have_counted_stays_counted() -> None:
 
 def test_nothing_counts_twice_over_a_rolling_restart() -> None:
     """Each worker tells all that it has counted before it ends, and none that starts has a backend for DOWN."""
-    patient = ("--timeout-worker-healthcheck", "30")  # else a busy machine has uvicorn give up
-    with Probed() as backend, crew(2, backend, flags=patient, **QUICK) as balancer:
+    with Probed() as backend, crew(2, backend, **QUICK) as balancer:
         for _ in range(100):
             assert balancer.get("/").status == 200
         until(lambda: requests(balancer) == 100, "100 to be told", within=5)

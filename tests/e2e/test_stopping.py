@@ -14,7 +14,7 @@ from tests.support.backend import Backend, Connection, Gate, answers, forever, p
 from tests.support.load import load
 from tests.support.raw import request
 from tests.support.server import Balancer, balancing, pool
-from tests.support.supervised import children, serving
+from tests.support.supervised import children, serving, several
 from tests.support.until import until
 
 
@@ -165,7 +165,7 @@ class TestWorkers:
     def test_they_serve_and_stop(self) -> None:
         with Backend(answers(reply(b"hello"))) as backend:
             settings = {"LB_ROUTES": "/=main", **pool("main", backend)}
-            with Balancer(settings, "--workers", "2") as balancer:
+            with Balancer(settings, *several(2)) as balancer:
                 assert [balancer.get("/").status for _ in range(50)] == [200] * 50
                 assert balancer.ask(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").status == 400
                 workers = children(balancer.process.pid)
@@ -177,7 +177,7 @@ class TestWorkers:
         gate = Gate()
         with Backend(forever(read_all, pause(gate), send(reply(b"thought")))) as backend:
             settings = {"LB_ROUTES": "/=main", **pool("main", backend)}
-            with Balancer(settings, "--workers", "2") as balancer:
+            with Balancer(settings, *several(2)) as balancer:
                 clients = [balancer.client() for _ in range(6)]
                 for client in clients:
                     client.send(request("/"))
@@ -192,7 +192,7 @@ class TestWorkers:
     def test_a_worker_that_dies_is_replaced(self) -> None:
         with Backend(answers(reply(b"hello"))) as backend:
             settings = {"LB_ROUTES": "/=main", **pool("main", backend)}
-            with Balancer(settings, "--workers", "2") as balancer:
+            with Balancer(settings, *several(2)) as balancer:
                 victim = serving(balancer)[0]
                 os.kill(victim, signal.SIGKILL)
                 until(lambda: victim not in serving(balancer) and len(serving(balancer)) == 2, "a new worker")
@@ -202,7 +202,7 @@ class TestWorkers:
         """SIGHUP to the supervisor: new workers one by one, and nothing fails."""
         with Backend(answers(reply(b"hello"))) as backend:
             settings = {"LB_ROUTES": "/=main", **pool("main", backend)}
-            with Balancer(settings, "--workers", "2") as balancer:
+            with Balancer(settings, *several(2)) as balancer:
                 before, over = set(serving(balancer)), threading.Event()
 
                 def restart() -> None:

@@ -21,11 +21,10 @@ from tests.support.control import OPEN, TOKEN
 from tests.support.raw import Client, Response, request
 from tests.support.server import Balancer, pool
 from tests.support.steady import Steady
-from tests.support.supervised import serving
+from tests.support.supervised import serving, several
 from tests.support.until import until
 from tests.support.workers import workers
 
-TWO = ("--workers", "2", "--timeout-worker-healthcheck", "60")  # a new one may take long where much else goes on
 ALLOWED = {**OPEN, "LB_ADMIN__ALLOW_BACKENDS": "127.0.0.0/8"}
 
 
@@ -68,7 +67,7 @@ def each(balancer: Balancer, count: int = 2) -> Iterator[list[Worker]]:
 
 
 @contextmanager
-def balancing(*backends: Backend, flags: tuple[str, ...] = TWO, **settings: str) -> Iterator[Balancer]:
+def balancing(*backends: Backend, flags: tuple[str, ...] = several(2), **settings: str) -> Iterator[Balancer]:
     with Balancer({"LB_ROUTES": "/=main", **pool("main", *backends), **ALLOWED, **settings}, *flags) as balancer:
         yield balancer
 
@@ -100,7 +99,7 @@ def test_a_registration_outlives_everybody(tmp_path: Path, start: Callable[..., 
     first, new = start().answer(b"first"), start().answer(b"new")
     settings = {"LB_STATE": f"lmdb:{tmp_path}/state"}
     name = new.url.removeprefix("http://")
-    running = Balancer({"LB_ROUTES": "/=main", **pool("main", first), **ALLOWED, **settings}, *TWO)
+    running = Balancer({"LB_ROUTES": "/=main", **pool("main", first), **ALLOWED, **settings}, *several(2))
     with each(running) as (one, _):
         assert one.ask("pools/main/backends", "POST", {"url": new.url}).status == 201
         drained = f"pools/main/backends/{first.url.removeprefix('http://')}"
@@ -127,7 +126,7 @@ def test_a_reload_is_everybodys(tmp_path: Path, start: Callable[..., Backend]) -
 
     write(first)
     with (
-        Balancer({"LB_CONFIG": str(path), "LB_RELOAD__WATCH": "false", **OPEN}, *TWO) as balancer,
+        Balancer({"LB_CONFIG": str(path), "LB_RELOAD__WATCH": "false", **OPEN}, *several(2)) as balancer,
         each(balancer) as both,
     ):
         before = json.loads(both[0].ask("reload").body)["revision"]
@@ -175,7 +174,7 @@ def test_clients_of_killed_workers_retry_once() -> None:
     """SIGKILL to three workers, one after the other, under load: whatever broke is answered the second time."""
     with workers(2) as (a, b):
         settings = {"LB_ROUTES": "/=main", "LB_POOLS__MAIN__BACKENDS": f"{a.url},{b.url}", **OPEN}
-        with Balancer(settings, *TWO) as balancer, Steady(balancer.port, rate=200, again=True) as steady:
+        with Balancer(settings, *several(2)) as balancer, Steady(balancer.port, rate=200, again=True) as steady:
             with each(balancer):  # a supervisor waits for those that do not serve yet, 5 s at a time
                 steady.pass_by(100)
             for _ in range(3):
@@ -232,7 +231,7 @@ def test_a_rolling_restart_fails_nothing() -> None:
             "LB_DRAIN__DELAY": "1s",
             **OPEN,
         }
-        with Balancer(settings, *TWO) as balancer, Steady(balancer.port, rate=200) as steady:
+        with Balancer(settings, *several(2)) as balancer, Steady(balancer.port, rate=200) as steady:
             for _ in range(3):
                 with each(balancer) as before:
                     pids = {worker.me["pid"] for worker in before}

@@ -7,6 +7,15 @@ from pathlib import Path
 from tests.support.server import Balancer
 
 
+def several(count: int) -> tuple[str, ...]:
+    """
+    The flags for so many workers.
+
+    A machine that is busy with other tests may take longer to start one than the 5 s after which uvicorn gives up.
+    """
+    return ("--workers", str(count), "--timeout-worker-healthcheck", "60")
+
+
 def children(pid: int) -> list[int]:
     """Processes that it started."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
