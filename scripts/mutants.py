@@ -191,6 +191,7 @@ class Run:
             set_mutant_under_test("stats")
             through = {}
             for item in session.items:
+                forget(self.modules)
                 self.run([item])
                 through[item.nodeid] = sorted(state()._stats)  # noqa: SLF001  # as mutmut's own runner does
                 state()._stats.clear()  # noqa: SLF001
@@ -241,6 +242,7 @@ class Run:
             return child
         self.forked = True
         confine()
+        forget(self.modules)
         quieten(3 if quiet else 2)
         set_mutant_under_test(mutant)
         try:
@@ -252,6 +254,13 @@ class Run:
     def run(self, items: Sequence[pytest.Item]) -> None:
         for item, after in zip(items, [*items[1:], None], strict=True) if items else ():
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+
+
+def forget(modules: Sequence[Module]) -> None:
+    """Empties what functions of the modules remember, so that what is called once is called for each test."""
+    for value in [value for module in modules for value in vars(sys.modules.get(module.name, object)).values()]:
+        if callable(clear := getattr(value, "cache_clear", None)):
+            clear()
 
 
 def confine() -> None:
