@@ -24,6 +24,7 @@ from app.domain.pages import Pages
         (b"image/png", "application/problem+json"),
         (b"\xff;;;=,", "application/problem+json"),
         (b"text/*", "text/plain"),
+        (b"text/plain;q=1, text/html", "text/plain"),
         (b"application/*", "application/problem+json"),
         (b"text/plain, text/html", "text/plain"),
         (b"text/plain;q=0.8, text/html", "text/html"),
