@@ -15,8 +15,8 @@ process forked for it, which runs the tests that went through that function, the
 Property tests try the same few examples each time. A mistake that never ends is found, too: each test has a time to
 keep.
 
-The tests of app/domain/bucket.py are tests/domain/test_bucket*.py; where there are none, and for a module in a folder
-of its own such as app/domain/cache, those of the folder.
+The tests of app/domain/bucket.py are tests/domain/test_bucket*.py, those of app/domain/cache/key.py
+tests/domain/cache/test_key*.py; where there are none, all of the folder.
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ class Module:
         if self.wide:
             return [f"tests/{self.path.parts[1]}"]
         folder = Path("tests", *self.path.parent.parts[1:])
-        own = sorted(map(str, folder.glob(f"test_{self.path.stem}*.py"))) if len(folder.parts) == 2 else []
-        return own or [str(folder)]
+        return sorted(map(str, folder.glob(f"test_{self.path.stem}*.py"))) or [str(folder)]
 
     def functions(self) -> list[str]:
         """Those of the mistakes asked for, as mutmut calls them."""
