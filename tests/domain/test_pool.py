@@ -164,6 +164,54 @@ def test_a_strategy_hears_of_the_backends_there_are() -> None:
     assert ours.heard() == [("follow", others)]
 
 
+class Plain:
+    """A strategy of somebody else, with no word on what it wants."""
+
+    def follow(self, backends: Sequence[Backend]) -> None:
+        """Need nothing."""
+
+    def rebuild(self, available: Sequence[Backend]) -> None:
+        """Need nothing."""
+
+    def suffices(self, available: Sequence[Backend]) -> bool:
+        """Know nothing."""
+        return False
+
+    def pick(self, available: Sequence[Backend], key: bytes, now: float) -> Backend:
+        """Take the last."""
+        return available[-1]
+
+    def charge(self, backend: Backend) -> None:
+        """Need nothing."""
+
+    def observe(self, attempt: Attempt, now: float, retry_after: float = 0.0) -> None:
+        """Not be told."""
+        pytest.fail("nobody asked for it")
+
+
+def test_a_strategy_that_says_nothing_of_itself_wants_nothing() -> None:
+    """No key, no field, no attempts."""
+    chosen = Pool("p", PoolSettings(), Plain(), fleet(1, 1))  # type: ignore[arg-type]
+    chosen.observe(answer(chosen.backends[0], 1.0), 1.0)
+
+    assert (chosen.affinity, chosen.load_header) == (None, b"")
+    assert chosen.pick(b"", (), 1.0) is chosen.backends[1]
+
+
+def test_a_pool_goes_by_its_settings() -> None:
+    chosen = pool(fleet(1), timeouts={"connect": 1.5})
+
+    assert chosen.timeouts == chosen.settings.timeouts
+    assert chosen.timeouts.connect == 1.5
+
+
+def test_what_another_process_says_is_why_a_backend_is_suspect() -> None:
+    chosen = pool(fleet(1, 1))
+    chosen.suspect(chosen.backends[0], SLOW, 3.0)
+
+    assert (chosen.backends[0].breaker.state, chosen.backends[0].breaker.reason) == (State.HALF_OPEN, SLOW)
+
+
 def test_a_strategy_is_asked_whether_those_who_are_left_suffice() -> None:
     chosen, ours = heard(fleet(1, 1, 1))
     a, b, c = chosen.backends

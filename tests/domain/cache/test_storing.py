@@ -90,6 +90,7 @@ def test_why_it_is_not_stored(fields: Fields, given: dict[str, Any], why: str) -
         ([control(b"max-age=60, public")], {"request": COOKIE}),
         ([(b"cdn-cache-control", b"max-age=60")], {"request": COOKIE}),
         ([FRESH, (b"vary", b"cookie")], {"request": COOKIE}),
+        ([FRESH, (b"vary", b",".join(b"x%d" % n for n in range(16)))], {}),
         ([FRESH], {"request": COOKIE, "cookie": "shared"}),
         ([FRESH], {"status": 599}),
         ([FRESH], {"method": "POST"}),
@@ -190,6 +191,26 @@ def test_how_long_it_may_be_used_stale(value: bytes, beyond: tuple[float, float]
     found = stored(control(value), (b"etag", b"x"), stale_while_revalidate=3.0, stale_if_error=4.0, stale_if_down=5.0)
 
     assert (found.stale_revalidate, found.stale_error) == beyond
+
+
+def test_what_has_just_been_made_is_no_second_old() -> None:
+    assert stored(FRESH, (b"date", at(0))).age == 0.0
+
+
+def test_a_date_with_a_year_of_two_digits_is_of_our_century() -> None:
+    """`NOW` is in 2026."""
+    then = b"Sunday, 31-May-26 00:00:00 GMT"
+    made = 1780185600.0
+
+    assert stored(FRESH, (b"date", then)).age == max(0.0, NOW - made)
+    assert stored((b"expires", then), (b"date", at(0))).lifetime == made - NOW
+    old = b"Thursday, 01-Jan-26 00:00:00 GMT"
+    assert stored((b"last-modified", old)).lifetime == 86400.0
+
+
+def test_public_makes_a_guess_possible_whatever_the_status() -> None:
+    """RFC 9111 section 4.2.2."""
+    assert stored(control(b"public"), (b"last-modified", at(-1000)), status=599).lifetime == 100.0
 
 
 def test_until_when_it_is_of_use() -> None:
