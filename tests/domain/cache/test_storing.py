@@ -307,3 +307,4 @@ def test_surrogate_control_where_the_settings_say_so() -> None:
 
     assert stored(field, targets=("surrogate-control",)).lifetime == 5
     assert judged(field) == "no lifetime"
+    assert judged((b"surrogate-control", b"max-age=5;other"), targets=("surrogate-control",)) == "no lifetime"
