@@ -41,10 +41,11 @@ def test_chances_are_as_the_weights(chance: float, of_all: int, of_the_others: i
     assert chosen.pick(backends[1:], b"", 0.0) is backends[of_the_others]
 
 
-def test_the_greatest_draw_is_the_last_backend() -> None:
-    """Times a sum of weights it rounds up to the sum itself, which is one too many."""
-    backends = fleet(*[65535] * 3)
+@pytest.mark.parametrize("weights", [(65535,) * 3, (1, 1, 1), (2, 3, 3), (65535,) * 20, (1,) * 1000], ids=sum)
+def test_the_greatest_draw_is_the_last_backend(weights: tuple[int, ...]) -> None:
+    """Times a sum of weights it does not round up to the sum itself, which would be one too many."""
+    backends = fleet(*weights)
     chosen = random.Random(NoOptions(), rng=Edge())
     chosen.rebuild(backends)
 
-    assert backends[2] is chosen.pick(backends, b"", 0.0)
+    assert backends[-1] is chosen.pick(backends, b"", 0.0)
