@@ -20,6 +20,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from app.domain.errors import ClientGone, ConnectionTerminated, ProxyError, ResponseInvalid, TunnelIdle
+from app.domain.frames import Frames
 from app.engine.tunnel import GOING_AWAY, GOODBYE
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ HIGH_WATER = 128 * 1024
 """Bytes of messages that may wait for the client before the backend is paused."""
 
 _URI = parse_uri("ws://backend/")  # wanted, and not used once it is open
+_at_rest: list[ClientProtocol] = []  # one at most, which serves whoever has something to say or to hear
 
 
 class Bridge:
@@ -50,7 +52,7 @@ class Bridge:
     """
 
     __slots__ = (
-        "_client_gone", "_codec", "_drained", "_exchange", "_leaving", "_loop", "_lost", "_news", "_parts", "_passed",
+        "_client_gone", "_codec", "_drained", "_exchange", "_frames", "_leaving", "_loop", "_lost", "_news", "_parts", "_passed",
         "_patience", "_paused", "_size", "_text", "_timeout", "_transport", "_waiting", "backend", "deadline",
     )  # fmt: skip
 
@@ -63,7 +65,8 @@ class Bridge:
         self._timeout = timeout
         self._exchange = exchange
         self._loop = asyncio.get_running_loop()
-        self._codec = ClientProtocol(_URI, state=State.OPEN, max_size=MAX_MESSAGE)
+        self._codec: ClientProtocol | None = None
+        self._frames = Frames()
         self._parts: list[bytes] = []
         self._text = False
         self._waiting: list[str | bytes] = []
@@ -138,11 +141,13 @@ class Bridge:
     def data_received(self, data: bytes) -> None:
         """Take frames, and make messages of them."""
         self._moved()
-        self._codec.receive_data(data)
-        self._flush()
-        for event in self._codec.events_received():
+        codec = self._take_codec()
+        codec.receive_data(data)
+        self._frames.follow(data)
+        for event in codec.events_received():
             if isinstance(event, Frame):
                 self._take(event)
+        self._give_codec(codec)
         if self._size > HIGH_WATER and not self._paused and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
@@ -187,21 +192,37 @@ class Bridge:
             return
         self._size += len(whole)
 
-    def _flush(self) -> None:
-        for piece in self._codec.data_to_send():
+    def _take_codec(self) -> ClientProtocol:
+        """Ours, or any: between two messages of an open connection they know nothing, and one takes 2 KiB."""
+        if self._codec is None:
+            self._codec = _at_rest.pop() if _at_rest else ClientProtocol(_URI, state=State.OPEN, max_size=MAX_MESSAGE)
+        return self._codec
+
+    def _give_codec(self, codec: ClientProtocol) -> None:
+        """Send what it has to say; it is kept while it knows something."""
+        for piece in codec.data_to_send():
             if piece and not self._transport.is_closing():
                 self._transport.write(piece)
+        if codec.state is State.OPEN and self._frames.between and not self._parts:
+            self._codec = None
+            if not _at_rest:
+                _at_rest.append(codec)
+
+    @property
+    def _closing(self) -> ClientProtocol | None:
+        """The codec that knows how it ends, once a close frame has come or gone."""
+        return None if self._codec is None or self._codec.state is State.OPEN else self._codec
 
     def _goodbye(self, code: int | None, reason: str = "") -> None:
-        if self._codec.state is State.OPEN:
-            self._codec.send_close(code, reason)
-            self._flush()
+        if self._closing is None:
+            codec = self._take_codec()
+            codec.send_close(code, reason)
+            self._give_codec(codec)
 
     # The client's side...
 
     async def _tell(self, door: Door) -> None:
         """Hand on the backend's messages, and how it ends."""
-        codec = self._codec
         while not self._leaving:
             while self._waiting and not self._client_gone:
                 messages, self._waiting = self._waiting, []
@@ -219,23 +240,24 @@ class Bridge:
                         self._transport.resume_reading()
                     if self._client_gone:
                         break
-            if codec.state is not State.OPEN and codec.close_rcvd is not None:
-                break
-            if self._lost or (codec.close_sent is not None and not self._client_gone):
+            codec = self._closing
+            if self._lost or (codec is not None and (codec.close_rcvd is not None or not self._client_gone)):
                 break
             self._news = self._loop.create_future()
             await self._news
         if self._client_gone:
             return
+        codec = self._closing
         if self._leaving:
             await door.close(GOING_AWAY, "")
-        elif (close := codec.close_rcvd) is not None:
+        elif codec is not None and (close := codec.close_rcvd) is not None:
             told = close.code != CloseCode.NO_STATUS_RCVD  # ASGI cannot say nothing
             await door.close(close.code if told else CloseCode.NORMAL_CLOSURE, close.reason)
         else:
-            invalid = codec.close_sent is not None
             self._exchange.error = (
-                ResponseInvalid(f"not WebSocket: {codec.parser_exc}") if invalid else ConnectionTerminated("reset")
+                ConnectionTerminated("reset")
+                if codec is None
+                else ResponseInvalid(f"not WebSocket: {codec.parser_exc}")
             )
             await door.close(CloseCode.BAD_GATEWAY, "")
 
@@ -249,20 +271,20 @@ class Bridge:
 
     async def _hear(self, door: Door) -> None:
         """Hand on the client's messages, each only when the backend took the one before; then how it ends."""
-        codec = self._codec
         try:
             while (message := await door.next())["type"] == "websocket.receive":
                 self._moved()
-                if codec.state is not State.OPEN:
+                if self._closing is not None:
                     continue
                 text = message.get("text")
                 data: bytes = text.encode() if text is not None else message.get("bytes") or b""
                 self._exchange.bytes_in += len(data)
+                codec = self._take_codec()
                 if text is not None:
                     codec.send_text(data)
                 else:
                     codec.send_binary(data)
-                self._flush()
+                self._give_codec(codec)
                 while self._drained is not None:
                     await self._drained
         finally:
