@@ -52,8 +52,8 @@ class Bridge:
     """
 
     __slots__ = (
-        "_client_gone", "_codec", "_drained", "_exchange", "_frames", "_leaving", "_loop", "_lost", "_news", "_parts", "_passed",
-        "_patience", "_paused", "_size", "_text", "_timeout", "_transport", "_waiting", "backend", "deadline",
+        "_client_gone", "_codec", "_drained", "_exchange", "_frames", "_leaving", "_loop", "_lost", "_news", "_parts",
+        "_passed", "_patience", "_paused", "_size", "_text", "_timeout", "_transport", "_waiting", "backend", "deadline",
     )  # fmt: skip
 
     _transport: asyncio.Transport
