@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from app.domain.answer import page
 from app.domain.deadline import asked
@@ -213,9 +213,11 @@ class Forwarder:
         outbound.attempt = None
         connection = response.connection
         fields = self.relay.fields(outbound.exchange, connection)
+        kept = self._switch.begin(outbound, watched, attempt.backend)
         try:
-            await self._switch.carry(outbound, watched, attempt.backend, cast("Connection", connection), fields)
+            await kept.run(cast("Any", watched), cast("Connection", connection), fields)
         finally:
+            self._switch.end(kept)
             self.dispatcher.leave(attempt)
 
     async def _attempt(self, outbound: Outbound, receive: Receive, watched: ClientConnection) -> UpstreamResponse:
