@@ -17,7 +17,7 @@ from app.domain.headers import listed, without_listed
 from app.engine.asgi import PlainConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from app.domain.headers import Fields
     from app.engine.asgi import Message, Receive, Scope, Send
@@ -110,9 +110,9 @@ class Door(PlainConnection):
         self.scope.clear()
         self.scope.update(kept)
 
-    async def next(self) -> Message:
+    def next(self) -> Awaitable[Message]:
         """What the client says: a message, or that it has gone."""
-        return await self._receive()
+        return self._receive()
 
     async def say(self, message: str | bytes) -> None:
         """Tell the client something."""
