@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from app.domain.backend import Backend
     from app.domain.exchange import Exchange
     from app.domain.headers import Fields
+    from app.engine.asgi import Message
     from app.engine.door import Door
     from app.engine.transport.connection import Connection
 
@@ -53,7 +54,8 @@ class Bridge:
 
     __slots__ = (
         "_client_gone", "_codec", "_drained", "_exchange", "_frames", "_leaving", "_loop", "_lost", "_news", "_parts",
-        "_passed", "_patience", "_paused", "_size", "_text", "_timeout", "_transport", "_waiting", "backend", "deadline",
+        "_passed", "_patience", "_paused", "_size", "_text", "_timeout", "_transport", "_waiting", "backend",
+        "deadline",
     )  # fmt: skip
 
     _transport: asyncio.Transport
@@ -225,21 +227,7 @@ class Bridge:
         """Hand on the backend's messages, and how it ends."""
         while not self._leaving:
             while self._waiting and not self._client_gone:
-                messages, self._waiting = self._waiting, []
-                for message in messages:
-                    size = len(message) if isinstance(message, bytes) else len(message.encode())
-                    try:
-                        await door.say(message)
-                    except ClientGone:
-                        self._client_gone = True
-                        break
-                    self._exchange.bytes_out += size
-                    self._size -= size
-                    if self._paused and self._size <= HIGH_WATER and not self._transport.is_closing():
-                        self._paused = False
-                        self._transport.resume_reading()
-                    if self._client_gone:
-                        break
+                await self._say(door)
             codec = self._closing
             if self._lost or (codec is not None and (codec.close_rcvd is not None or not self._client_gone)):
                 break
@@ -261,6 +249,24 @@ class Bridge:
             )
             await door.close(CloseCode.BAD_GATEWAY, "")
 
+    async def _say(self, door: Door) -> None:
+        """Hand on what waits: apart from who waits for more, whose frame would keep the last of it."""
+        messages, self._waiting = self._waiting, []
+        for message in messages:
+            size = len(message) if isinstance(message, bytes) else len(message.encode())
+            try:
+                await door.say(message)
+            except ClientGone:
+                self._client_gone = True
+                break
+            self._exchange.bytes_out += size
+            self._size -= size
+            if self._paused and self._size <= HIGH_WATER and not self._transport.is_closing():
+                self._paused = False
+                self._transport.resume_reading()
+            if self._client_gone:
+                break
+
     async def _part(self) -> None:
         """Wait for the backend to close the connection, which is for it to do (RFC 6455 section 7.1.1)."""
         self._client_gone = True
@@ -272,32 +278,37 @@ class Bridge:
     async def _hear(self, door: Door) -> None:
         """Hand on the client's messages, each only when the backend took the one before; then how it ends."""
         try:
-            while (message := await door.next())["type"] == "websocket.receive":
-                self._moved()
-                if self._closing is not None:
-                    continue
-                text = message.get("text")
-                data: bytes = text.encode() if text is not None else message.get("bytes") or b""
-                self._exchange.bytes_in += len(data)
-                codec = self._take_codec()
-                if text is not None:
-                    codec.send_text(data)
-                else:
-                    codec.send_binary(data)
-                self._give_codec(codec)
+            while (last := self._pass(await door.next())) is None:
                 while self._drained is not None:
                     await self._drained
         finally:
             self._client_gone = True
             self.deadline = monotonic() + GOODBYE
             self._wake()
-        code = message.get("code", CloseCode.NO_STATUS_RCVD)
+        code = last.get("code", CloseCode.NO_STATUS_RCVD)
         if code == CloseCode.NO_STATUS_RCVD:
             self._goodbye(None)
         elif code in EXTERNAL_CLOSE_CODES or 3000 <= code < 5000:
-            self._goodbye(code, message.get("reason") or "")
+            self._goodbye(code, last.get("reason") or "")
         else:  # the client said nothing that could be handed on
             self._transport.abort()
+
+    def _pass(self, message: Message) -> Message | None:
+        """Hand a message of the client's on; returns that which is none, the last."""
+        if message["type"] != "websocket.receive":
+            return message
+        self._moved()
+        if self._closing is None:
+            text = message.get("text")
+            data: bytes = text.encode() if text is not None else message.get("bytes") or b""
+            self._exchange.bytes_in += len(data)
+            codec = self._take_codec()
+            if text is not None:
+                codec.send_text(data)
+            else:
+                codec.send_binary(data)
+            self._give_codec(codec)
+        return None
 
     def _moved(self) -> None:
         if not (self._leaving or self._client_gone):

@@ -46,7 +46,7 @@ class Switch:
                 return
 
     def begin(self, outbound: Outbound, client: ClientConnection, backend: Backend) -> Tunnel | Bridge:
-        """What carries between *client* and *backend* what they have switched to: its `run` is to be followed by `end`."""
+        """What carries to and from *backend* what they have switched to by its `run`, which `end` has to follow."""
         if isinstance(client, Door):
             from app.engine.bridge import Bridge  # noqa: PLC0415  # under another server only: it takes 75 ms to load
 
