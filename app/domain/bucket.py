@@ -17,6 +17,8 @@ from settings.units import Rate
 
 SLACK = 0.001
 """Tokens: what rounding may be off by. Never adds up, so no window ever lets a whole token more through."""
+IPV6_PREFIX = 64
+"""Bits of an IPv6 address that one customer of a provider has, and with it as many addresses as it likes."""
 
 
 class Decision:
@@ -197,10 +199,10 @@ def rule_of(name: str, settings: LimitSettings) -> Rule:
 
 
 @lru_cache(maxsize=4096)
-def network(client: str, prefix: int) -> str:
+def network(client: str, prefix: int = IPV6_PREFIX) -> str:
     """What a client is counted by: its IPv6 network of *prefix* bits, its IPv4 address; itself when it is no address.
 
-    One customer of a provider has a whole /64, so that single IPv6 addresses would be as many buckets as one likes.
+    Single IPv6 addresses would be as many buckets as one likes.
     """
     try:
         address = IPv6Address(client)

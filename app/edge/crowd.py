@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 32
 """So many go at a time, or an eighth of all, so that not each that comes is a look at all there are."""
-IPV6_PREFIX = 64
-"""One customer has a network of that length, and with it as many addresses as it likes."""
 PAUSE = 1e-5
 """Seconds, for each connection, from a look that found none to the next: a look takes a fiftieth of that."""
 
@@ -71,7 +69,7 @@ class Crowd:
             return self._refuse("full", connection)
         each = settings.max_connections_per_client
         if each and connection.client is not None and connection.client[0] not in self.trusted:
-            client = network(connection.client[0], IPV6_PREFIX)
+            client = network(connection.client[0])
             has = self._of.get(client, 0)
             if has >= each:
                 return self._refuse("client", connection)

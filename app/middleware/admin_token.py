@@ -20,8 +20,6 @@ FAILURES, PERIOD = 10, 60.0
 """Wrong tokens that a client may try in so many seconds; then it is answered 429 until they are over."""
 KNOWN = 86_400.0
 """Seconds for which a client that had the token is not kept out by what others at its address try."""
-IPV6_PREFIX = 64
-"""Bits of an IPv6 address that make a client, as with the limiters."""
 _CHALLENGE = 'Bearer realm="l7lb"'
 
 
@@ -41,7 +39,7 @@ class Tries:
     def check(self, peer: str, *, right: bool, tried: bool) -> None:
         """Note a request with the *right* token, or another that was *tried*. Raises HTTPException 429."""
         now = self._clock()
-        client = network(peer, IPV6_PREFIX)
+        client = network(peer)
         place = self._known.digest(client.encode())
         wait = self._failures.wait(client, now)
         if wait and not (right and self._known.get(place, now)):

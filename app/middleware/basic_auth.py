@@ -30,8 +30,6 @@ from settings.problems import Wrong
 
 MOST_WAITING = 64
 """Passwords that may wait to be hashed in one process; who comes then is answered 503."""
-IPV6_PREFIX = 64
-"""Bits of an IPv6 address that make a client, as with the limiters."""
 
 
 class Hashing:
@@ -216,7 +214,7 @@ class BasicAuth:
 
 
 def _client(exchange: Exchange) -> str:
-    return network(exchange.client, IPV6_PREFIX) if ":" in exchange.client else exchange.client
+    return network(exchange.client) if ":" in exchange.client else exchange.client
 
 
 def _parts(given: bytes) -> tuple[str | None, bytes]:

@@ -10,9 +10,6 @@ from app.domain.exchange import Exchange
 from app.domain.headers import Fields
 from app.engine.asgi import ASGIApp, Receive, Scope, Send
 
-IPV6_PREFIX = 64
-"""Bits of an IPv6 address that make a client, as with the limiters: single addresses would be as many as one likes."""
-
 
 class TooManyInFlight(ProxyError):
     """The client has as many requests in flight as it may."""
@@ -47,7 +44,7 @@ class InFlight:
         """Take a place."""
         client = exchange.client
         if ":" in client:
-            client = network(client, IPV6_PREFIX)
+            client = network(client)
         count = self._flying.get(client, 0)
         if count >= self._most:
             raise TooManyInFlight(f"{count} requests of this client are in flight already")

@@ -289,11 +289,19 @@ class TestConnection:
 
     @pytest.mark.parametrize(
         ("sent", "target"),
-        [(b"/a%2Fb//?x=%20", b"/a%2Fb//?x=%20"), (b"/?", b"/?"), (b"http://b?x", b"/?x"), (b"http://b/y", b"/y")],
+        [
+            (b"GET /a%2Fb//?x=%20", b"/a%2Fb//?x=%20"),
+            (b"GET /?", b"/?"),
+            (b"GET http://b?x", b"/?x"),
+            (b"GET http://b/y", b"/y"),
+            (b"GET http://b/y?", b"/y?"),
+            (b"OPTIONS http://b", b"*"),
+            (b"OPTIONS http://b?", b"/?"),
+        ],
     )
     async def test_target_is_as_sent(self, sent: bytes, target: bytes) -> None:
         edge = Edge(early)
-        await edge.feed(b"GET " + sent + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        await edge.feed(sent + b" HTTP/1.1\r\nHost: a\r\n\r\n")
         assert edge.app.scopes[0]["extensions"]["lb.edge"].target == target
 
     async def test_ready_when_there_is_something_to_receive(self) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from tests.support import tls
+from tests.support import tls, warm
 from tests.support.backend import Backend
 from tests.support.raw import Address, Client, Response, request
 from tests.support.until import until
@@ -58,17 +58,17 @@ class Balancer:
         stdout: int = subprocess.PIPE,
         ready: bool = True,
         secured: bool = False,
+        cold: bool = False,
     ) -> None:
         if command == UVICORN and not {"--uds", "--fd", "--port"} & set(flags):
             flags = (*flags, "--port", "0")
         self.tls = tls.client() if certificate or secured else None
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("LB_", "UVICORN_"))}
-        self.process = subprocess.Popen(
-            [*command, *flags, *(certificate.flags if certificate else ())],
-            cwd=ROOT, env={**clean, "LB_DRAIN__DELAY": "0", "LB_EDGE__DRIVER": driver, **settings},
-            stdin=subprocess.DEVNULL,
-            stdout=stdout, stderr=subprocess.PIPE, text=True, errors="backslashreplace", bufsize=1,
-            start_new_session=True,
+        command = (*command, *flags, *(certificate.flags if certificate else ()))
+        env = {**clean, "LB_DRAIN__DELAY": "0", "LB_EDGE__DRIVER": driver, **settings}
+        self.process = (not cold and warm.start(command, env, stdout=stdout)) or subprocess.Popen(
+            command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE,
+            text=True, errors="backslashreplace", bufsize=1, start_new_session=True,
         )  # fmt: skip
         self._told = False
         self.lines: list[str] = []

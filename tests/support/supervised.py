@@ -12,8 +12,9 @@ def several(count: int) -> tuple[str, ...]:
     The flags for so many workers.
 
     A machine that is busy with other tests may take longer to start one than the 5 s after which uvicorn gives up.
+    Where one is killed just as uvicorn asks it whether it is well, it takes that long to be missed.
     """
-    return ("--workers", str(count), "--timeout-worker-healthcheck", "60")
+    return ("--workers", str(count), "--timeout-worker-healthcheck", "20")
 
 
 def children(pid: int) -> list[int]:

@@ -3,7 +3,8 @@
     connecting --SETTINGS--> open --GOAWAY, doubt(), leave()--> leaving --its last stream ends--> closed
       what may not come: broken, which is a GOAWAY of ours, and closed
 
-While leaving it takes no new stream. It is long because frames of both ways, windows and streams are one state machine.
+While leaving it takes no new stream. It is long because windows, streams and what frames do to them are one state
+machine.
 
 Nobody else waits for a stream whose client is slow: what comes is credited to the connection at once, and to the stream
 when it is taken. Frames leave together, those of all exchanges of one turn of the event loop in one write.
@@ -22,6 +23,7 @@ from app.domain.http2 import frames
 from app.domain.http2.frames import Broken
 from app.domain.http2.heads import request_block, trailer_block
 from app.domain.http2.hpack import NO_TABLE, OVERHEAD, BadBlock, Decoder
+from app.domain.http2.reader import Reader
 from app.engine.transport.stream import Stream
 
 if TYPE_CHECKING:
@@ -31,8 +33,6 @@ OUTGOING = 256 * 1024
 """Bytes of ours that may wait for one write; then bodies wait for the next."""
 CALM = 1000
 """Frames in a second that bring nothing, of any kind, above which a backend is cut off."""
-MOST_PIECES = 128
-"""Frames that one block of fields may come in."""
 SLACK = 4
 """How many times the limits of a response head a block may be: that is decoded, since the next one builds on it."""
 
@@ -55,10 +55,9 @@ class Session:
     """
 
     __slots__ = (
-        "_block", "_block_ends", "_block_pieces", "_block_stream", "_blocked", "_buffer", "_calm_since", "_decoder",
-        "_flushing", "_frame", "_initial", "_noise", "_out", "_out_size", "_owed", "_pinged", "_ready", "_unacked",
-        "_window", "_writable", "count", "deadline", "fresh", "heard", "leaving", "limit", "loop", "lost", "news",
-        "next_id", "owner", "streams", "transport", "why",
+        "_blocked", "_calm_since", "_decoder", "_flushing", "_frame", "_initial", "_noise", "_out", "_out_size",
+        "_owed", "_pinged", "_reader", "_ready", "_unacked", "_window", "_writable", "count", "deadline", "fresh",
+        "heard", "leaving", "limit", "loop", "lost", "news", "next_id", "owner", "streams", "transport", "why",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -79,11 +78,7 @@ class Session:
         self.deadline = inf
         self._ready: asyncio.Future[None] | None = None
         self._decoder = Decoder()
-        self._buffer = b""
-        self._block: list[bytes] = []
-        self._block_stream = 0
-        self._block_pieces = 0
-        self._block_ends = False
+        self._reader = Reader(owner.max_header_bytes * SLACK)
         self._out: list[bytes] = []
         self._out_size = 0
         self._flushing = False
@@ -300,33 +295,18 @@ class Session:
         """Take frames."""
         if self.lost:
             return
-        if self._buffer:
-            data = self._buffer + data
-        at, size = 0, len(data)
-        first = self.heard == 0.0
+        some = False
         try:
-            while size - at >= frames.HEAD_SIZE:
-                high, low, kind, flags, number = frames.HEAD.unpack_from(data, at)
-                length = high << 8 | low
-                if first:
-                    if kind != frames.SETTINGS or flags & frames.ACK or number or length > frames.DEFAULT_FRAME:
-                        raise Broken(frames.PROTOCOL_ERROR, "no SETTINGS in the beginning")
-                    first = False
-                if length > frames.DEFAULT_FRAME:
-                    raise Broken(frames.FRAME_SIZE_ERROR, "a frame that is too long")
-                end = at + frames.HEAD_SIZE + length
-                if end > size:
-                    break
-                self._take(kind, flags, number & frames.LAST_STREAM, data[at + frames.HEAD_SIZE : end])
+            for kind, flags, number, payload in self._reader.feed(data):
+                some = True
+                self._take(kind, flags, number, payload)
                 if self.lost:
                     break
-                at = end
         except Broken as broken:
             self._wake()
             self._end(ResponseInvalid(f"not HTTP/2: {broken.detail}"), broken.code)
             return
-        self._buffer = data[at:]
-        if at or self.heard:
+        if some or self.heard:
             self._hear()
         self._wake()
 
@@ -395,20 +375,10 @@ class Session:
 
     def _take(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         """One frame. Raises Broken."""
-        if self._block_stream and (kind != frames.CONTINUATION or number != self._block_stream):
-            raise Broken(frames.PROTOCOL_ERROR, "a frame in the middle of a block of fields")
         if kind == frames.DATA:
             self._take_data(flags, number, payload)
         elif kind == frames.HEADERS:
-            payload = frames.unpadded(payload, flags)
-            if flags & frames.PRIORITIZED:
-                if len(payload) < 5:
-                    raise Broken(frames.FRAME_SIZE_ERROR, "a priority that is cut off")
-                payload = payload[5:]
-            self._block_ends = bool(flags & frames.END_STREAM)
-            self._begin_block(flags, number, payload)
-        elif kind == frames.CONTINUATION:
-            self._go_on_block(flags, payload)
+            self._take_block(flags, number, payload)
         elif kind == frames.WINDOW_UPDATE:
             self._take_window(number, payload)
         elif kind == frames.RST_STREAM:
@@ -437,29 +407,7 @@ class Session:
                 raise Broken(frames.ENHANCE_YOUR_CALM, "too many frames that bring nothing")
             self._noise = 0
 
-    def _begin_block(self, flags: int, number: int, payload: bytes) -> None:
-        if flags & frames.END_HEADERS:
-            self._take_block(number, payload)
-        else:
-            self._known(number)
-            self._block = [payload]
-            self._block_pieces = len(payload)
-            self._block_stream = number
-
-    def _go_on_block(self, flags: int, payload: bytes) -> None:
-        number = self._block_stream
-        if not number:
-            raise Broken(frames.PROTOCOL_ERROR, "a CONTINUATION of nothing")
-        self._block.append(payload)
-        self._block_pieces += len(payload)
-        if self._block_pieces > self.owner.max_header_bytes * SLACK or len(self._block) > MOST_PIECES:
-            raise Broken(frames.ENHANCE_YOUR_CALM, "a block of fields that does not end")
-        if flags & frames.END_HEADERS:
-            self._block_stream = 0
-            block, self._block = b"".join(self._block), []
-            self._take_block(number, block)
-
-    def _take_block(self, number: int, block: bytes) -> None:
+    def _take_block(self, flags: int, number: int, block: bytes) -> None:
         owner = self.owner
         most = (owner.max_header_bytes + OVERHEAD * owner.max_headers) * SLACK
         try:
@@ -470,7 +418,7 @@ class Session:
         if stream is None:
             self._note()
             return
-        ends = self._block_ends
+        ends = bool(flags & frames.END_STREAM)
         if stream.done:
             raise Broken(frames.STREAM_CLOSED, "fields behind the end of a stream")
         try:
