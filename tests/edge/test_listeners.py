@@ -103,7 +103,10 @@ def test_a_socket_is_bound_and_does_not_listen_yet(host: str, family: int, there
 
 def test_the_older_internet_is_not_served_by_the_newer() -> None:
     """So that both may be bound, each with its own."""
-    newer = Listener.parse("http://[::]:0").open()
+    with socket.socket() as held:
+        held.bind(("0.0.0.0", 0))  # the port is ours here, and so it is for nobody else
+        held.listen()
+        newer = Listener("http", "::", held.getsockname()[1]).open()
     assert newer is not None
     with newer:
         assert newer.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
