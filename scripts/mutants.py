@@ -12,11 +12,11 @@ Use: make mutants [ARGS="app/domain/bucket.py app/edge --show"]
 The mistakes are mutmut's, and so is the way to switch them on, one at a time. Running them is not: `mutmut run` starts
 pytest anew for each, which takes longer than the tests do. Here the tests are collected once, and each mistake has a
 process forked for it, which runs the tests that went through that function, the quickest first, until one fails.
-Property tests try the same few examples each time. A mistake that never ends is found, too: its process has a time to
+Property tests try the same few examples each time. A mistake that never ends is found, too: each test has a time to
 keep.
 
-The tests of app/domain/bucket.py are tests/domain/test_bucket*.py; where there are none, and for a module in a folder
-of its own such as app/domain/cache, those of the folder.
+The tests of app/domain/bucket.py are tests/domain/test_bucket*.py, those of app/domain/cache/key.py
+tests/domain/cache/test_key*.py; where there are none, all of the folder.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from math import ceil
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NoReturn
@@ -52,9 +53,9 @@ RUN = ROOT / ".run" / "mutants"
 """What is kept from one time to the next, for each module: its mistakes, and which of them lived."""
 
 EXAMPLES = 10
-START = 1.0  # seconds of the processor that everybody may take
-PATIENCE = 10.0  # times as long as the tests take without a mistake
-PATIENT = 60  # seconds by the clock that everybody may take
+START = 1.0  # seconds of the processor that every test may take
+PATIENCE = 10.0  # times as long as the test takes without a mistake
+PATIENT = 60  # seconds by the clock that every test may take
 ROOM = 1 << 30  # bytes beyond what the tests take without a mistake
 HEAD = f"| {'module':40} | mutants | killed | survived |  share |\n|{'-' * 42}|--------:|-------:|---------:|-------:|"
 
@@ -80,8 +81,7 @@ class Module:
         if self.wide:
             return [f"tests/{self.path.parts[1]}"]
         folder = Path("tests", *self.path.parent.parts[1:])
-        own = sorted(map(str, folder.glob(f"test_{self.path.stem}*.py"))) if len(folder.parts) == 2 else []
-        return own or [str(folder)]
+        return sorted(map(str, folder.glob(f"test_{self.path.stem}*.py"))) or [str(folder)]
 
     def functions(self) -> list[str]:
         """Those of the mistakes asked for, as mutmut calls them."""
@@ -164,6 +164,10 @@ class Run:
             tell(line(str(module.path), len(module.asked), len(module.lived)))
         return True
 
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        if self.forked:
+            limit(self.seconds.get(nodeid, 0.0))
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call":
             self.seconds[report.nodeid] = report.duration
@@ -186,6 +190,7 @@ class Run:
             set_mutant_under_test("stats")
             through = {}
             for item in session.items:
+                forget(self.modules)
                 self.run([item])
                 through[item.nodeid] = sorted(state()._stats)  # noqa: SLF001  # as mutmut's own runner does
                 state()._stats.clear()  # noqa: SLF001
@@ -235,7 +240,8 @@ class Run:
         if child := os.fork():
             return child
         self.forked = True
-        limit(sum(map(self.time, items)))
+        confine()
+        forget(self.modules)
         quieten(3 if quiet else 2)
         set_mutant_under_test(mutant)
         try:
@@ -249,15 +255,27 @@ class Run:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
 
 
-def limit(seconds: float) -> None:
-    """No process goes on for ever, or takes all there is."""
-    most = round(START + PATIENCE * seconds)
+def forget(modules: Sequence[Module]) -> None:
+    """Empties what functions of the modules remember, so that what is called once is called for each test."""
+    for value in [value for module in modules for value in vars(sys.modules.get(module.name, object)).values()]:
+        if callable(clear := getattr(value, "cache_clear", None)):
+            clear()
+
+
+def confine() -> None:
+    """No process takes all there is."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (most, most))
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     room = pages * resource.getpagesize() + ROOM
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def limit(seconds: float) -> None:
+    """From now on this process has as long as a test of so many *seconds* may take."""
+    most = round(START + PATIENCE * seconds)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    resource.setrlimit(resource.RLIMIT_CPU, (ceil(used.ru_utime + used.ru_stime) + most, resource.RLIM_INFINITY))
     signal.alarm(PATIENT + 100 * most)  # it may wait without working, and a busy machine may make it wait
 
 
@@ -303,7 +321,8 @@ def keep(module: Module) -> None:
 
 
 def line(name: str, made: int, lived: int) -> str:
-    return f"| {name:40} | {made:7} | {made - lived:6} | {lived:8} | {1 - lived / made:6.1%} |"
+    share = f"{1 - lived / made:.1%}" if made else "-"
+    return f"| {name:40} | {made:7} | {made - lived:6} | {lived:8} | {share:>6} |"
 
 
 def tell(text: str) -> None:

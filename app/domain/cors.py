@@ -22,7 +22,7 @@ _REMEMBERED = 1024
 class CorsRule:
     """The rule of one group, prepared."""
 
-    __slots__ = ("_any", "_credentials", "_exact", "_known", "_preflight", "_read", "_suffixes")
+    __slots__ = ("_any", "_exact", "_known", "_preflight", "_read", "_suffixes")
 
     def __init__(self, settings: CorsSettings) -> None:
         origins = [origin.encode() for origin in settings.origins]
@@ -31,7 +31,6 @@ class CorsRule:
         self._suffixes = tuple(
             (scheme, rest) for scheme, star, rest in (origin.partition(b"*") for origin in origins) if star and scheme
         )
-        self._credentials = settings.credentials
         self._read: Fields = []
         if settings.credentials:
             self._read.append((b"access-control-allow-credentials", b"true"))

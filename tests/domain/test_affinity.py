@@ -56,6 +56,13 @@ def test_a_part_is_what_it_says(part: str, expected: bytes) -> None:
     assert key(part) == expected
 
 
+@pytest.mark.parametrize(
+    ("part", "expected"), [("path", b"/a"), ("query:q", b"1?q=2"), ("query:r", b"b=c"), ("cookie:a", b"b c")]
+)
+def test_a_separator_in_a_value_parts_nothing(part: str, expected: bytes) -> None:
+    assert key(part, headers=[(b"cookie", b"a=b c;d=e")], target=b"/a?q=1?q=2&r=b=c") == expected
+
+
 def test_several_parts_are_kept_apart() -> None:
     """So that ("ab", "c") is not ("a", "bc")."""
     assert key("client", "query:q") == b"192.0.2.7\0a%20b"

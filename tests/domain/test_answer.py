@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from app.domain.answer import answer, preferred
+from app.domain.answer import answer, page, preferred
 from app.domain.errors import ConnectFailed, NoBackend, ProxyError
+from app.domain.pages import Pages
 
 
 @pytest.mark.parametrize(
@@ -22,11 +23,86 @@ from app.domain.errors import ConnectFailed, NoBackend, ProxyError
         (b"text/html;q=0", "application/problem+json"),
         (b"image/png", "application/problem+json"),
         (b"\xff;;;=,", "application/problem+json"),
+        (b"text/*", "text/plain"),
+        (b"text/plain;q=1, text/html", "text/plain"),
+        (b"application/*", "application/problem+json"),
+        (b"text/plain, text/html", "text/plain"),
+        (b"text/plain;q=0.8, text/html", "text/html"),
+        (b"text/plain, text/html;q=7", "text/plain"),
+        (b"text/plain;q=.9, text/html;q=.8", "text/plain"),
+        (b"text/plain;q=0.9, */*", "application/problem+json"),
+        (b"text/plain;q=-1, text/html;q=0.1", "text/html"),
     ],
 )
 def test_the_client_says_what_it_reads(accept: bytes, media: str) -> None:
     """RFC 9110 section 12.5.1."""
     assert preferred(accept) == media
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [(b"", "text/css"), (b"image/png", "text/css"), (b"*/*", "text/css"), (b"text/html, */*;q=0.1", "text/html")],
+)
+def test_what_there_is_goes_to_who_takes_anything(accept: bytes, media: str) -> None:
+    assert preferred(accept, "text/css") == media
+
+
+def own(content_type: str = "text/html; charset=utf-8", text: str = "{status} {request_id}") -> Pages:
+    """A page for what failed at a backend."""
+    return Pages({"5xx": lambda: (content_type, text)})
+
+
+@pytest.mark.parametrize("accept", [b"", b"*/*", b"text/html", b"text/plain", b"image/png", b"text/html, */*"])
+def test_a_page_of_the_group_is_in_place_of_ours(accept: bytes) -> None:
+    """Also for who wants text and gets HTML; the fields are those that every error has."""
+    fields, body = answer(NoBackend(), "id-1", accept, own())
+
+    assert fields == [
+        (b"content-type", b"text/html; charset=utf-8"),
+        (b"cache-control", b"no-store"),
+        (b"proxy-status", b"l7lb; error=destination_unavailable"),
+        (b"retry-after", b"1"),
+    ]
+    assert body == b"503 id-1"
+
+
+@pytest.mark.parametrize("accept", [b"application/json", b"application/problem+json", b"application/*, text/html;q=.5"])
+def test_a_program_gets_problem_details_whatever_the_page(accept: bytes) -> None:
+    assert page(own(), 503, "id-1", accept) is None
+    assert json.loads(answer(NoBackend(), "id-1", accept, own())[1])["status"] == 503
+
+
+@pytest.mark.parametrize("media", ["application/json", "Application/Problem+JSON; x=y", "application/vnd.a+json ;x"])
+def test_unless_the_page_is_json_itself(media: str) -> None:
+    assert page(own(media, "{}"), 503, "", b"application/json") == (media.encode(), b"{}")
+
+
+def test_there_is_no_page_for_every_status() -> None:
+    assert page(own(), 404, "id-1", b"") is None
+    assert page(None, 503, "id-1", b"") is None
+
+
+def test_what_a_page_is_called_is_latin_1() -> None:
+    """As fields are; its text is UTF-8."""
+    assert page(own("text/x; a=\xe9", "\xe9"), 503, "", b"") == (b"text/x; a=\xe9", b"\xc3\xa9")
+
+
+def test_no_cache_keeps_an_error() -> None:
+    fields, _ = answer(ConnectFailed(), "id-1", b"")
+
+    assert fields == [
+        (b"content-type", b"application/problem+json"),
+        (b"cache-control", b"no-store"),
+        (b"proxy-status", b"l7lb; error=connection_refused"),
+    ]
+
+
+@pytest.mark.parametrize("media", [b"text/html", b"text/plain"])
+def test_what_people_read_is_utf_8_and_says_so(media: bytes) -> None:
+    fields, body = answer(ConnectFailed("é"), "id-1", media)
+
+    assert fields[0] == (b"content-type", media + b"; charset=utf-8")
+    assert "é".encode() in body
 
 
 def test_problem_details() -> None:

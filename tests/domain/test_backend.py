@@ -1,5 +1,8 @@
 """What a backend is called, where it is, and why it may not be picked."""
 
+from math import inf
+from typing import Any
+
 import pytest
 
 from app.domain.backend import Backend, absences
@@ -75,6 +78,83 @@ def test_the_absences_of_all_are_counted() -> None:
     assert absences([], 0.0) == "no backends"
 
 
+def probed(answer: str = "") -> Backend:
+    """Probed once: UP where *answer* is "", else DOWN."""
+    found = backend(health=PROBED.model_copy(update={"fall": 1}))
+    found.health.observe(answer, 0.0)
+    return found
+
+
+def test_what_is_new_takes_requests_and_has_none() -> None:
+    found = Backend("p", BackendSettings(url="http://a", weight=3, level=2, max_in_flight=7), PROBED)
+
+    assert (found.weight, found.share, found.level, found.max_in_flight, found.in_flight) == (3, 3, 2, 7, 0)
+    assert (found.draining, found.leaving, found.let_go, found.entered) == (False, False, inf, None)
+    assert found.takes_part
+    assert not found.available, "before its first probe"
+
+
+@pytest.mark.parametrize(
+    ("change", "keeps", "keeps_draining"),
+    [
+        ({}, True, True),
+        ({"weight": 0}, False, False),
+        ({"draining": True}, False, True),
+        ({"draining": True, "weight": 0}, False, True),
+        ({"draining": True, "let_go": 100.0}, False, False),
+        ({"draining": True, "let_go": 100.1}, False, True),
+        ({"let_go": 100.0}, True, True),
+        ({"leaving": True}, False, False),
+        ({"leaving": True, "draining": True}, False, False),
+        ({"max_in_flight": 2, "in_flight": 2}, False, False),
+        ({"max_in_flight": 2, "in_flight": 2, "draining": True}, False, False),
+        ({"max_in_flight": 2, "in_flight": 1, "draining": True}, False, True),
+    ],
+)
+def test_who_keeps_its_clients(change: dict[str, Any], keeps: bool, keeps_draining: bool) -> None:
+    """At 100 s: who may be picked, and who drains where that is to keep clients, until it lets them go."""
+    found = probed()
+    for name, value in change.items():
+        setattr(found, name, value)
+
+    assert (found.keeps(False, 100.0), found.keeps(True, 100.0)) == (keeps, keeps_draining)
+
+
+@pytest.mark.parametrize("draining", [False, True])
+def test_who_is_down_keeps_nobody(draining: bool) -> None:
+    found = probed("refused")
+    found.draining = draining
+
+    assert not found.keeps(True, 100.0)
+
+
+def test_who_is_ejected_keeps_nobody_and_who_is_half_open_as_many_as_find_out() -> None:
+    found = probed()
+    found.breaker.eject(CONSECUTIVE, 100.0, 0.0)
+
+    assert not found.keeps(True, 100.0)
+
+    found.breaker.admit(130.0)
+
+    assert found.keeps(True, 130.0)
+
+    found.breaker.trials = 3
+
+    assert not found.keeps(True, 130.0)
+
+
+def test_it_is_back_with_the_next_probe_or_the_end_of_its_ejection() -> None:
+    """An ejection of one that is DOWN ends when it is UP."""
+    up, down = probed(), probed("refused")
+    down.health.due = 107.0
+    for found in (up, down):
+        found.breaker.eject(CONSECUTIVE, 100.0, 0.0)
+
+    assert up.back_in(104.0) == 26.0
+    assert down.back_in(104.0) == down.health.back_in(104.0) > 3.0 - 1e-9
+    assert probed().back_in(104.0) == 0.0
+
+
 def test_idle_is_without_requests() -> None:
     found = backend()
 
@@ -96,4 +176,5 @@ def test_other_settings_leave_what_is_going_on() -> None:
     found.configure(found.spec.model_copy(update={"weight": 7, "level": 2}), HealthSettings(path="/other"))
 
     assert (found.weight, found.level, found.in_flight, found.health.settings.path) == (7, 2, 3, "/other")
+    assert found.spec.weight == 7
     assert (found.health.state, found.breaker.state, found.draining) == ("up", "open", True)

@@ -191,6 +191,37 @@ def test_the_window_reaches_back_its_length_but_a_bucket(steps: list[tuple[int, 
             assert sum(age < recent for age in ages) <= counted <= sum(age < all_of_it for age in ages)
 
 
+def test_slow_ones_count_in_all_of_the_window() -> None:
+    """Two a second; none of a second in which nothing came."""
+    found = breaker(slow=1.0, min_requests=100)
+    for now in (100.0, 101.0, 104.0, 108.0):
+        feed(found, now, 200, 200, head=2.0)
+        feed(found, now, 200)
+
+    assert found.counts() == (12, 0, 8)
+
+
+def test_few_slow_ones_of_many_eject_nobody() -> None:
+    found = breaker(slow=1.0, slow_ratio=0.8, min_requests=1)
+    passes(found, 5.0, 9)
+
+    assert feed(found, 5.0, 200, head=2.0) == [None]
+
+
+def test_a_bucket_is_a_tenth_of_the_window() -> None:
+    """From the first answer on, however long nothing came; none is kept beyond the window."""
+    found = breaker(consecutive=0)
+    ends = []
+    for now in (100.0, 100.9, 101.0, 102.5, 107.0):
+        feed(found, now, 503)
+        ends.append(found.ends)
+
+    assert ends == [101.0, 101.0, 102.0, 103.0, 108.0]
+    assert found.counts() == (5, 5, 0)
+    feed(found, 110.0, 503)
+    assert found.counts() == (4, 4, 0), "without the two that came at 100"
+
+
 # Ejections
 
 
@@ -286,7 +317,7 @@ def test_the_whole_cycle() -> None:
     found.eject(CONSECUTIVE, 31.0, 0.0)
     states.append(found.state)
 
-    assert found.until == 31.0 + 60.0
+    assert (found.since, found.until) == (31.0, 31.0 + 60.0)
 
     found.admit(91.0)
     states.append(found.state)
@@ -295,6 +326,13 @@ def test_the_whole_cycle() -> None:
 
     assert [state.value for state in states] == ["closed", "open", "half-open", "open", "half-open", "closed"]
     assert (found.admits, found.since, found.counts(), found.streak) == (True, 92.0, (0, 0, 0), 0)
+
+
+def test_an_answer_counts_when_its_request_was_sent_at_that_very_moment() -> None:
+    found = half_open(half_open=1)
+
+    assert found.observe(answer(HERE, 30.5, head=0.5), 30.5) is None
+    assert found.state is State.CLOSED
 
 
 def test_half_open_lets_three_through_at_a_time() -> None:
@@ -330,7 +368,7 @@ def test_a_request_that_never_ends_keeps_nobody_out() -> None:
 
     assert found.until == 60.0
     assert not found.admit(60.0)
-    assert (found.admits, found.until) == (True, 90.0)
+    assert (found.admits, found.until, found.trials) == (True, 90.0, 0)
 
     passes(found, 61.0, 1)
 
@@ -381,6 +419,7 @@ def test_switched_off_it_is_closed() -> None:
     found.configure(BreakerSettings(enabled=False))
 
     assert (found.state, found.admits) == (State.CLOSED, True)
+    assert found.ends == inf, "nobody has to look at an answer"
     assert set(feed(found, 40.0, *[503] * 99)) == {None}
     assert found.counts() == (0, 0, 0)
 
@@ -393,6 +432,7 @@ def test_what_another_ejected_is_found_out_with_few_requests() -> None:
     found = breaker(half_open=2)
     found.suspect(CONSECUTIVE, 10.0)
     assert (found.state, found.reason, found.row, found.ejections) == (State.HALF_OPEN, CONSECUTIVE, 0, {})
+    assert (found.since, found.until) == (10.0, 40.0)
     assert found.observe(answer(HERE, 9.0, 503), 11.0) is None
 
     passes(found, 12.0, 1)

@@ -60,6 +60,38 @@ def test_from_when_to_when() -> None:
         assert issued(der) == Issued(begins.timestamp(), ends.timestamp(), by_itself=False)
 
 
+def certificate(*times: bytes) -> bytes:
+    """As little of one as has these times, each a tag, a length and text."""
+
+    def part(tag: int, content: bytes) -> bytes:
+        return bytes((tag, len(content))) + content
+
+    fields = (part(2, b"\1"), part(0x30, b""), part(0x30, b"by"), part(0x30, b"".join(times)), part(0x30, b"of"))
+    return part(0x30, part(0x30, b"".join(fields)))
+
+
+def test_of_which_century_a_year_of_two_digits_is() -> None:
+    """From 50 on of the last (RFC 5280 section 4.1.2.5.1)."""
+    found = issued(certificate(b"\x17\x0d500101000000Z", b"\x17\x0d491231235959Z"))
+
+    assert datetime.fromtimestamp(found.begins, UTC).year == 1950
+    assert datetime.fromtimestamp(found.ends, UTC).year == 2049
+    assert not found.by_itself
+
+
+@pytest.mark.parametrize("time", [b"\x17\x0d500101000000+", b"\x18\x0b2050010100Z", b"\x17\x03now"])
+def test_a_time_without_seconds_or_of_a_zone_is_none(time: bytes) -> None:
+    """Section 4.1.2.5: to the second, in UTC."""
+    with pytest.raises(ValueError, match=r"^not a time$"):
+        issued(certificate(time, time))
+
+
+@pytest.mark.parametrize("der", [b"\x30", b"\x30\x02\x30", b"\x30\x84\xff", b"\x30\x02\x30\x00", b"\x30\x00"])
+def test_what_is_none_is_said_to_be_none(der: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^not a certificate$"):
+        issued(der)
+
+
 def test_by_itself() -> None:
     assert issued(ssl.PEM_cert_to_DER_cert(authority().cert_pem.bytes().decode())).by_itself
 

@@ -62,6 +62,8 @@ def test_the_subject_is_written_as_rfc_4514_has_it() -> None:
         ('a+"\\<>;=', rb"a\+\"\\\<\>\;\="),
         ("a\r\nb\0", rb"a\0D\0Ab\00"),
         ("é", rb"\C3\A9"),
+        ("~\x7f", rb"~\7F"),
+        ("\ud800", rb"\ED\A0\80"),
     ],
 )
 def test_nothing_in_it_can_be_taken_for_more(value: str, written: bytes) -> None:
@@ -74,6 +76,7 @@ def test_names() -> None:
         == b"DNS:a.test, URI:spiffe://a/b, email:a@b, IP:::1"
     )
     assert names(("DNS", "a, DNS:b%2C")) == b"DNS:a%2C%20DNS:b%252C"
+    assert names(("DNS", "\ud800")) == b"DNS:%ED%A0%80"
     assert names(("DirName", ((),))) == b""
 
 
@@ -88,9 +91,13 @@ def test_each_name_is_one(values: list[str]) -> None:
 def test_what_the_client_wrote_goes(name: bytes) -> None:
     """Also where a backend would take it for the same (`-`, `_` and `.` in CGI and its heirs)."""
     spoofed = [(name, b"1"), (name.replace(b"-", b"_"), b"2"), (name.replace(b"-", b"."), b"3")]
-    assert certified([(b"host", b"a"), *spoofed], [(name, b"4")]) == [(b"host", b"a"), (name, b"4")]
+    headers = [(b"host", b"a"), *spoofed, (b"x", b"y")]
+    assert certified(headers, [(name, b"4")]) == [(b"host", b"a"), (b"x", b"y"), (name, b"4")]
 
 
 def test_connection_takes_none_of_it_away() -> None:
     listed = [(b"connection", b"keep-alive, Client-Cert ,x-client-cert-subject"), (b"connection", b"client-cert")]
     assert certified(listed, []) == [(b"connection", b"keep-alive")]
+    assert certified([(b"connection", b"te,\tclient-cert\t,\x0bX ,close")], []) == [
+        (b"connection", b"te, \x0bX, close")
+    ]

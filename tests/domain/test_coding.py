@@ -37,6 +37,9 @@ def apply(
         (b"identity;q=0.5, gzip;q=0.4", b""),
         (b"identity;q=0, gzip;q=0.4", b"gzip"),
         (b"gzip; Q=0", b""),
+        (b"gzip, br;q=1", b"br"),
+        (b"gzip, br;q=9", b"br"),
+        (b"identity, gzip", b"gzip"),
         (b"gzip;q=2", b"gzip"),
         (b"gzip;q=x", b""),
         (b"", b""),
@@ -52,6 +55,19 @@ def test_the_highest_weight_then_ours(accepted: bytes, name: bytes) -> None:
 @given(st.binary())
 def test_no_field_is_too_odd(accepted: bytes) -> None:
     assert codings("br", "gzip").negotiate(accepted).name in (b"br", b"gzip", b"")
+
+
+def test_what_cache_control_says_else_forbids_nothing() -> None:
+    assert apply(TEXT, (b"cache-control", b"no-store"))[1]
+    assert apply((b"content-type", b"text/html; a=b; c=d"))[1]
+    assert apply((b"content-type", b"Application/JSON ; a=b"))[1]
+
+
+def test_what_is_told_of_a_body_that_is_another_now_goes() -> None:
+    fields, packed = apply(TEXT, (b"content-md5", b"x"), (b"accept-ranges", b"bytes"), (b"content-length", b"99999"))
+
+    assert packed
+    assert fields == [TEXT, VARY, (b"content-encoding", b"gzip")]
 
 
 def test_what_is_remembered_is_bounded() -> None:

@@ -43,6 +43,10 @@ def allowed(ours: CorsRule, origin: bytes) -> bytes | None:
         (["https://*.example.org"], b"http://app.example.org", False),
         (["https://*.example.org:8443"], b"https://a.example.org:8443", True),
         (["https://*.example.org"], b"https:", False),
+        (["https://*.example.org"], b"https://a-b.c_d.example.org", True),
+        (["https://*.example.org"], b"https://-.example.org", False),
+        (["https://*.example.org", "https://*.example.net"], b"https://a.example.net", True),
+        (["https://app.example.org", "https://*.example.net"], b"https://*.example.net", False),
         (["null"], b"null", True),
         (["https://app.example.org"], b"null", False),
         (["https://app.example.org"], b"", False),
@@ -71,13 +75,13 @@ def test_whoever_may_or_may_not_it_depends_on_the_origin() -> None:
 
 
 def test_what_a_script_may_read_and_send() -> None:
-    ours = rule("https://app.example.org", methods=["GET", "PUT"], headers=["x-a", "x-b"], expose=["x-c"],
+    ours = rule("https://app.example.org", methods=["GET", "PUT"], headers=["x-a", "x-b"], expose=["x-c", "x-d"],
                 credentials=True, max_age=60.0)  # fmt: skip
 
     assert dict(ours.fields(APP)) == {
         b"access-control-allow-origin": APP,
         b"access-control-allow-credentials": b"true",
-        b"access-control-expose-headers": b"x-c",
+        b"access-control-expose-headers": b"x-c, x-d",
         b"vary": b"Origin",
     }
     preflight = dict(ours.preflight(APP))
@@ -100,3 +104,10 @@ def test_what_is_remembered_is_bounded() -> None:
 
     assert len(ours._known) <= 1024
     assert allowed(ours, APP) == APP
+
+
+def test_what_is_remembered_is_said_again() -> None:
+    """Of each origin its own."""
+    ours = rule("https://app.example.org")
+    for origin in (APP, b"https://evil.org") * 2:
+        assert allowed(ours, origin) == (APP if origin == APP else None)

@@ -15,15 +15,15 @@ PROBED = HealthSettings(path="/health", fall=1)
 
 
 def found_as(states: str) -> tuple[Backend, ...]:
-    """A backend a letter: u UP, d DOWN, c CHECKING, e ejected, s ejected for being slow, h half-open, x draining,
-    0 weight 0; of those that are ejected, the later returns the later."""
+    """A backend a letter: u UP, d DOWN, c CHECKING, e ejected, D DOWN and ejected, s ejected for being slow,
+    h half-open, x draining, 0 weight 0; of those that are ejected, the later returns the later."""
     made = []
     for i, state in enumerate(states):
         one = backend(chr(97 + i), weight=0 if state == "0" else 1, health=PROBED)
         if state != "c":
-            one.health.observe("refused" if state == "d" else "", 0.0)
+            one.health.observe("refused" if state in "dD" else "", 0.0)
         one.draining = state == "x"
-        if state in "esh":
+        if state in "eshD":
             one.breaker.eject(SLOW if state == "s" else CONSECUTIVE, float(i), 0.0)
         if state == "h":
             one.breaker.admit(100.0)
@@ -84,7 +84,7 @@ def test_slow_is_better_than_nobody(states: str, yes: bool, reason: str) -> None
         ("", 0.5, ""), ("uu", 0.5, ""), ("ue", 0.5, ""), ("e", 0.5, "a"), ("h", 0.5, "a"), ("e", 1.0, ""),
         ("ex", 0.5, "a"), ("e0", 0.5, "a"), ("uuee", 0.5, ""), ("uuee", 0.25, "c"), ("uueh", 0.25, "d"),
         ("eeee", 0.5, "ab"), ("s", 1.0, "a"), ("sd", 0.5, "a"), ("sde", 1.0, "a"), ("ssdc", 0.5, "ab"),
-        ("su", 0.5, ""), ("sh", 1.0, ""), ("sed", 0.5, "a"), ("ed", 0.5, ""), ("xx", 0.5, ""),
+        ("su", 0.5, ""), ("Ds", 0.5, "ab"), ("sh", 1.0, ""), ("sed", 0.5, "a"), ("ed", 0.5, ""), ("xx", 0.5, ""),
     ],
 )  # fmt: skip
 def test_who_is_let_off(states: str, share: float, off: str) -> None:
@@ -140,6 +140,12 @@ def test_the_worst_comes_first() -> None:
     rates = [(20, 0)] * 9 + [(8, 12), (6, 14), (20, 0)]
 
     assert [name for name, _ in found_out(rates)] == ["k", "j"]
+
+
+def test_of_two_that_are_as_bad_either_may_be_first() -> None:
+    rates = [(20, 0)] * 10 + [(6, 14)] * 2
+
+    assert [name for name, _ in found_out(rates)] == ["k", "l"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Header fields that a group changes."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +79,41 @@ def test_a_name_that_is_none_or_frames_the_message_is_refused(name: str) -> None
 def test_a_value_that_could_end_its_line_is_refused(value: str) -> None:
     with pytest.raises(Wrong, match="cannot be sent"):
         field("x", value)
+
+
+@pytest.mark.parametrize(
+    ("said", "problem", "fix"),
+    [
+        (lambda: rules(remove=("Host",)), "a request has exactly one Host", "set Host, or use host_header"),
+        (
+            lambda: field_name("a b"),
+            "'a b' is not the name of a header field",
+            "write letters, digits, - and _ only",
+        ),
+        (
+            lambda: field_name("Content-Length"),
+            "Content-Length belongs to one connection and is made anew for each",
+            "leave it out",
+        ),
+        (
+            lambda: field("X-A", "\n"),
+            "the value of X-A cannot be sent in a header field",
+            "leave out line ends, control characters and what is not in Latin-1",
+        ),
+        (lambda: trailer_names(["Via"]), "Via would be taken for a field of the head", "leave it out"),
+    ],
+)
+def test_what_is_refused_is_named_with_what_to_write(said: Callable[[], object], problem: str, fix: str) -> None:
+    with pytest.raises(Wrong) as wrong:
+        said()
+
+    assert (wrong.value.message, wrong.value.fix) == (problem, fix)
+
+
+def test_space_around_a_value_is_no_part_of_it() -> None:
+    """Space and tab, RFC 9110 section 5.5; what Latin-1 calls a space is one of its characters."""
+    assert field("X", " \ta\xa0X\t ") == (b"x", b"a\xa0X")
+    assert field("X", "X\xa0") == (b"x", b"X\xa0")
 
 
 @given(value=st.text())

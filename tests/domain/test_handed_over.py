@@ -6,7 +6,7 @@ import pytest
 
 from app.domain.errors import BadRequest, NotSupported
 from app.domain.handed_over import UNSAID, taken_over
-from app.domain.headers import Fields
+from app.domain.headers import DIGITS, Fields
 from app.domain.request_head import CHUNKED
 
 HOST = (b"host", b"a.test")
@@ -23,7 +23,7 @@ def test_what_is_usual_goes_on_as_it_is() -> None:
     [
         ("1.0", [], 0),
         ("1.1", [HOST, (b"content-length", b"12")], 12),
-        ("1.1", [HOST, (b"transfer-encoding", b" Chunked")], CHUNKED),
+        ("1.1", [HOST, (b"transfer-encoding", b" \tChunked\t ")], CHUNKED),
         ("2", [HOST, (b"content-length", b"0")], 0),
         ("2", [HOST], UNSAID),
     ],
@@ -43,7 +43,40 @@ def test_nothing_of_a_connection_comes_out_of_http2() -> None:
     """RFC 9113 section 8.2.2."""
     fields = [HOST, (b"connection", b"x"), (b"upgrade", b"h2c"), (b"keep-alive", b"1"), (b"proxy-connection", b"x")]
     assert taken_over("GET", b"", fields, "2")[0] == [HOST]
+    assert taken_over("GET", b"", [*fields, (b"x", b"y")], "2")[0] == [HOST, (b"x", b"y")]
     assert taken_over("GET", b"", fields, "1.1")[0] == fields
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "fields", "why"),
+    [
+        ("", b"", [HOST], "not a method"),
+        ("GET", b" ", [HOST], "the query holds a character that no query may hold unescaped"),
+        ("GET", b"", [HOST, (b"X", b"y")], "not a header field"),
+        ("GET", b"", [HOST, HOST], "more than one Host"),
+        ("GET", b"", [], "no Host"),
+        ("GET", b"", [HOST, (b"content-length", b"x")], "Content-Length is not one number, or not alone"),
+        (
+            "GET",
+            b"",
+            [HOST, (b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"chunked")],
+            "Transfer-Encoding beside another, or where there is none",
+        ),
+    ],
+)
+def test_the_log_says_why(method: str, query: bytes, fields: Fields, why: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        taken_over(method, query, fields, "1.1")
+
+    assert refused.value.detail == why
+
+
+def test_a_length_has_as_many_digits_as_it_may() -> None:
+    longest = b"9" * DIGITS
+
+    assert taken_over("POST", b"", [HOST, (b"content-length", longest)], "2")[1] == int(longest)
+    with pytest.raises(BadRequest):
+        taken_over("POST", b"", [HOST, (b"content-length", longest + b"9")], "2")
 
 
 @pytest.mark.parametrize("method", ["", "GET ", "GET / HTTP/1.1\r\nx:", "G\0T", "é"])
@@ -80,8 +113,9 @@ def test_no_length(value: bytes) -> None:
 
 
 def test_no_coding() -> None:
-    with pytest.raises(NotSupported):
-        taken_over("POST", b"", [HOST, (b"transfer-encoding", b"gzip, chunked")], "1.1")
+    for coding in (b"gzip, chunked", b"\x0bchunked", b"Xchunked"):
+        with pytest.raises(NotSupported, match=r"^a transfer coding other than chunked$"):
+            taken_over("POST", b"", [HOST, (b"transfer-encoding", coding)], "1.1")
     with pytest.raises(BadRequest):
         taken_over("POST", b"", [HOST, (b"transfer-encoding", b"chunked")], "2")
 

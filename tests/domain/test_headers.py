@@ -56,6 +56,26 @@ def test_what_connection_lists_is_for_nobody_further_in(
     assert [value for name, value in found if name == b"connection"] == rest
 
 
+def test_all_connection_fields_of_a_request_go_on_as_one() -> None:
+    sent = [(b"connection", b"keep-alive, x-a"), (b"connection", b"te"), (b"x-a", b"1"), (b"te", b"trailers")]
+
+    assert without_listed(sent) == [(b"te", b"trailers"), (b"connection", b"keep-alive, te")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ([(b"content-length", b"1"), (b"content-length", b"1")], "two framing fields in the response"),
+        ([(b"transfer-encoding", b"gzip")], "the response's Transfer-Encoding is not chunked alone"),
+    ],
+)
+def test_the_log_says_why_a_response_is_refused(fields: list[tuple[bytes, bytes]], why: str) -> None:
+    with pytest.raises(ResponseInvalid) as refused:
+        response_head(fields)
+
+    assert refused.value.detail == why
+
+
 def test_names_that_cgi_does_not_tell_apart() -> None:
     assert alike([b"a", b"x-a-b"]) == {b"a", b"x-a-b", b"x_a-b", b"x-a_b", b"x_a_b"}
 

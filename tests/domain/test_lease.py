@@ -12,6 +12,12 @@ from settings.units import Rate
 KEY = ("default", "a")
 
 
+def told(decision: Decision | None) -> tuple[Rule, bool, int, float, float]:
+    """All that a decision says."""
+    assert decision is not None
+    return decision.rule, decision.allowed, decision.remaining, decision.reset, decision.retry_after
+
+
 def bucket(burst: int = 100, seconds: float = 100.0) -> TokenBucket:
     return TokenBucket("default", Rate(burst, seconds), burst)
 
@@ -125,6 +131,77 @@ def test_what_is_left_is_said_with_what_is_in_the_bucket() -> None:
 
     assert said is not None
     assert (said.remaining, said.reset) == (97, 2.5)
+
+
+def test_what_is_spent_of_a_lease_is_told_as_of_the_bucket() -> None:
+    """Whose rule it is, that it may, and nothing of when to come again."""
+    centre, leases = Centre(bucket()), Leases(10, 10.0)
+    centre.take(leases, 5.0)
+    centre.take(leases, 5.0)
+
+    assert told(leases.spend(KEY, centre.rule, 5.0)) == (centre.rule, True, 97, 3.0, 0.0)
+
+
+def test_a_bucket_that_is_full_again_is_not_told_to_be_so_in_the_past() -> None:
+    """It was so at 12 s, seven having been taken; the lease lasts longer."""
+    centre, leases = Centre(bucket()), Leases(10, 20.0)
+    for _ in range(4):
+        centre.take(leases, 5.0)
+
+    resets = [told(leases.spend(KEY, centre.rule, now))[3] for now in (11.5, 12.0, 13.0)]
+
+    assert resets == [0.5, 0.0, 0.0]
+
+
+def test_a_refusal_is_told_whole() -> None:
+    """And only until there is a token."""
+    centre, leases = Centre(bucket(1, 3.0)), Leases(10, 10.0)
+    centre.take(leases, 5.0)
+    centre.take(leases, 5.0)
+
+    assert told(leases.spend(KEY, centre.rule, 6.0)) == (centre.rule, False, 0, 2.0, 2.0)
+    assert leases.spend(KEY, centre.rule, 8.0) is None
+
+
+def test_a_lease_ends_on_time() -> None:
+    """At its very end nothing of it is left to spend."""
+    centre, leases = Centre(bucket()), Leases(10, 1.0)
+    for _ in range(2):
+        centre.take(leases, 5.0)
+
+    assert leases.spend(KEY, centre.rule, 6.0) is None
+    assert leases.over(5.999) == []
+    assert leases.over(6.0) == [(KEY, centre.rule, 1)]
+
+
+def test_an_empty_table_has_nothing_to_forget() -> None:
+    leases = Leases(10, 1.0)
+
+    assert leases.over(1e9) == []
+    leases.forget(KEY)
+    assert len(leases) == 0
+
+
+def test_nothing_goes_back_into_a_window_that_is_over() -> None:
+    """At its very end; up to then it does, and what goes to a bucket always does."""
+    window = FixedWindow("default", 100, 10.0)
+    for rule, now, back in ((window, 9.9, 1), (window, 10.0, 0), (bucket(), 10.0, 1)):
+        centre, leases = Centre(rule), Leases(10, 0.5)
+        for _ in range(2):
+            centre.take(leases, 9.0)
+
+        assert leases.renew(KEY, rule, now) == (0, back)
+
+
+def test_an_empty_bucket_is_asked_for_as_much_as_before() -> None:
+    """Not for twice that: a bucket that has nothing gives no more to who asks for more."""
+    centre, leases = Centre(bucket(20, 20.0)), Leases(8, 100.0)
+    while centre.take(leases, 5.0):
+        pass
+    asked = leases.renew(KEY, centre.rule, 5.5)[0]
+    leases.grant(KEY, centre.rule, 0, centre.rule.take(centre.kept, 5.5)[1], 5.5)
+
+    assert leases.renew(KEY, centre.rule, 5.6)[0] == asked
 
 
 def test_another_rule_begins_anew() -> None:

@@ -31,6 +31,7 @@ def render(to: str, **request: Any) -> bytes:
         ("https://{hostname}{path}", b"https://example.org/a%20b"),
         ("https://www.{hostname}/{path}", b"https://www.example.org/a%20b"),
         ("{scheme}://other.example{path}", b"http://other.example/a%20b"),
+        ("/to/{scheme}{path}", b"/to/http/a%20b"),
         ("https://other.example:8443", b"https://other.example:8443"),
         ("/new{path}", b"/new/a%20b"),
         ("/{path}", b"/a%20b"),
@@ -97,9 +98,33 @@ def test_a_template_that_leads_nowhere_or_where_the_client_wants_is_refused(to: 
     assert wrong.value.at == ("redirect", "to")
 
 
-def test_a_misspelt_piece_is_told_its_name() -> None:
-    with pytest.raises(Wrong, match=re.escape('write "{path}"')):
-        location("/{pth}")
+@pytest.mark.parametrize(
+    ("to", "problem", "fix"),
+    [
+        ("/a b", "spaces and control characters have no place in a URL", "percent-encode them"),
+        ("/{pth}", "a redirect knows no {pth}", 'write "{path}"'),
+        ("/{42}", "a redirect knows no {42}", "use {scheme}, {host}, {hostname}, {path} or {query}"),
+        ("x", "a redirect leads to a URL or a path", 'write "https://{host}{path}" or "/new{path}"'),
+    ],
+)
+def test_the_operator_is_told_what_to_write(to: str, problem: str, fix: str) -> None:
+    with pytest.raises(Wrong) as wrong:
+        location(to)
+
+    assert (wrong.value.message, wrong.value.fix) == (problem, fix)
+
+
+def test_braces_that_do_not_fit_are_told_as_python_has_it() -> None:
+    with pytest.raises(Wrong) as wrong:
+        location("/}")
+
+    assert wrong.value.message == "the braces do not fit (Single '}' encountered in format string)"
+    assert wrong.value.fix == 'write "{path}"; a brace itself is "{{"'
+
+
+def test_the_log_says_that_it_was_the_host() -> None:
+    with pytest.raises(BadRequest, match=r"^the Host cannot be redirected to$"):
+        render("https://{host}/", host="a b")
 
 
 @given(path=st.binary(), query=st.binary(), host=st.text(max_size=20), scheme=st.text(max_size=8))

@@ -28,6 +28,50 @@ def test_a_group_that_asks_for_nothing_is_met_by_everything() -> None:
     assert conditions().shortfall(asked()) == 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "at"),
+    [
+        ({"header": {"X-A": r"~\u00e9"}}, ("header", "x-a")),
+        ({"query": {"a": r"~\u00e9"}}, ("query", "a")),
+    ],
+)
+def test_a_pattern_that_does_not_compile_is_refused_at_its_setting(
+    settings: dict[str, Any], at: tuple[str, ...]
+) -> None:
+    """One that is fine for text, and not for the bytes of a request."""
+    with pytest.raises(Wrong) as wrong:
+        conditions(**settings)
+
+    assert wrong.value.at == at
+
+
+@pytest.mark.parametrize("wanted", ["\udcff", "~\udcff"])
+def test_what_is_not_utf_8_is_what_it_was(wanted: str) -> None:
+    """As the environment has it (PEP 383): a name, a text, a pattern."""
+    assert Value(b"x", wanted).met([(b"x", b"\xff")])
+    assert conditions(query={"\udcff": "1"}).shortfall(asked(query=b"%FF=1")) == 0
+
+
+@pytest.mark.parametrize("settings", [{"header": {"a": "1"}}, {"query": {"a": "1"}}, {"client": ["10.0.0.0/8"]}])
+def test_whoever_asks_for_one_thing_asks_for_something(settings: dict[str, Any]) -> None:
+    assert not conditions(**settings).none
+
+
+def test_a_value_as_long_as_it_may_be_is_wider_and_fits() -> None:
+    longest = "a" * LONGEST_VALUE
+
+    assert Value(b"x", "~a+").fits(longest.encode())
+    assert Value(b"x", "~a+").wider(Value(b"x", longest))
+    assert not Value(b"x", "~a+").wider(Value(b"x", longest + "a"))
+
+
+def test_the_log_says_what_was_too_long() -> None:
+    with pytest.raises(BadRequest, match=r"^a value is too long to be routed by$"):
+        Value(b"x", "~a+").fits(b"a" * (LONGEST_VALUE + 1))
+    with pytest.raises(BadRequest, match=r"^the path is too long to be routed by a regular expression$"):
+        conditions(path="/a+", path_match="regex").shortfall(asked("/" + "a" * LONGEST))
+
+
 @pytest.mark.parametrize(("method", "shortfall"), [("GET", 0), ("POST", 0), ("HEAD", METHOD), ("get", METHOD)])
 def test_methods_are_compared_as_they_are(method: str, shortfall: int) -> None:
     """A request's method is case-sensitive (RFC 9110 section 9.1); the operator may write it either way."""

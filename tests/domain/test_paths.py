@@ -1,5 +1,6 @@
 """One reading of a path: what is plain goes through, what could be read in two ways is refused."""
 
+from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
 import pytest
@@ -39,6 +40,25 @@ RAW = st.lists(PIECES, max_size=12).map(b"".join).map(lambda raw: b"/" + raw)
 )
 def test_the_canonical_form_is_decoded_text(raw: bytes, path: str) -> None:
     assert path == canonical(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (b"api", "the path does not begin with a slash"),
+        (b"/a b", "the path holds a character that no path may hold unescaped"),
+        (b"/%zz", "the path holds a percent sign without two hexadecimal digits"),
+        (b"/%2f", "the path holds an encoded slash"),
+        (b"/%00", "the path holds an encoded control character or backslash"),
+        (b"/%c0%af", "the path holds overlong UTF-8"),
+        (b"/..", "the path holds a dot segment"),
+    ],
+)
+def test_the_log_says_why(raw: bytes, why: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        canonical(raw)
+
+    assert refused.value.detail == why
 
 
 @pytest.mark.parametrize(
@@ -116,6 +136,7 @@ def test_a_needless_escape_changes_nothing(raw: bytes) -> None:
         (b"/caf%c3%a9/x", "/café", b"/x"),
         (b"/a%2fb/x", "/a%2Fb", b"/x"),
         (b"/api//evil.example/x", "/api", b"/evil.example/x"),
+        (b"/X/x", "/", b"/X/x"),
     ],
 )
 def test_a_prefix_is_taken_off_by_whole_segments_and_the_rest_stays_raw(raw: bytes, prefix: str, rest: bytes) -> None:
@@ -137,7 +158,8 @@ def test_what_is_under_a_prefix_is_what_stripping_changes(raw: bytes, prefix: st
 
 
 @pytest.mark.parametrize(
-    ("raw", "expected"), [(b"/x", b"/x"), (b"x", b"/x"), (b"", b"/"), (b"//x", b"/x"), (b"///", b"/")]
+    ("raw", "expected"),
+    [(b"/x", b"/x"), (b"x", b"/x"), (b"", b"/"), (b"//x", b"/x"), (b"///", b"/"), (b"//X", b"/X")],
 )
 def test_rooted_has_one_slash_in_front(raw: bytes, expected: bytes) -> None:
     assert expected == rooted(raw)
@@ -160,10 +182,29 @@ def test_a_path_that_no_request_can_have_is_refused_at_its_setting(text: str) ->
         literal(text, "path")
 
     assert wrong.value.at == ("path",)
+    assert wrong.value.fix == 'write it as requests are allowed to have it, such as "/api/v1"'
+
+
+def test_the_operator_may_write_an_encoded_slash() -> None:
+    """Whether requests may have it, their group says."""
+    assert literal("/a%2fb") == "/a%2Fb"
 
 
 def test_text_is_escaped_once() -> None:
     assert escaped('/café "/%41<', also="<") == b"/caf%C3%A9%20%22/%41<"
+    assert escaped("/a<X") == b"/a%3CX"
+
+
+@pytest.mark.parametrize("spell", [escaped, spelled])
+def test_bytes_that_are_not_utf_8_are_themselves_again(spell: Callable[[str], bytes]) -> None:
+    """A canonical path has them as lone surrogates."""
+    assert spell("/\udcff") == b"/%FF"
+
+
+def test_the_usual_spelling_leaves_what_needs_no_escape() -> None:
+    """RFC 3986 section 3.3: `pchar` and the slash."""
+    assert spelled("/-._~!$&'()*+,;=:@/aX9") == b"/-._~!$&'()*+,;=:@/aX9"
+    assert spelled('/%?#[]|"') == b"/%25%3F%23%5B%5D%7C%22"
 
 
 @given(text=st.text(st.characters(blacklist_categories=["Cs"])))

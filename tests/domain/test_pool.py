@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from random import Random
 from typing import Any
 
 import pytest
 
+from app.domain.attempt import Attempt
 from app.domain.backend import Backend
 from app.domain.breaker import CONSECUTIVE, SLOW, Breaker, State
 from app.domain.errors import ClientGone, Full, NoBackend, ResponseTimeout
 from app.domain.exchange import Exchange
 from app.domain.pool import Pool
+from app.domain.strategies.first import First
 from settings.pools import PoolSettings
 from settings.resilience import HealthSettings
 from tests.support.answers import answer
@@ -107,6 +109,195 @@ def test_a_key_is_made_where_somebody_goes_by_it() -> None:
         affinity = pool(fleet(1), kind, affinity=said).affinity
         assert affinity is not None
         assert affinity(exchange, [], b"/a?b") == expected
+
+
+class Heard(First):
+    """A strategy that says what it was told."""
+
+    __slots__ = ("said",)
+    learns = True
+
+    def __init__(self) -> None:
+        self.said: list[tuple[object, ...]] = []
+
+    def follow(self, backends: Sequence[Backend]) -> None:
+        """Hear of them."""
+        self.said.append(("follow", backends))
+
+    def suffices(self, available: Sequence[Backend]) -> bool:
+        """Hear of those who are left."""
+        self.said.append(("suffices", available))
+        return False
+
+    def pick(self, available: Sequence[Backend], key: bytes, now: float) -> Backend:
+        """Take the first."""
+        self.said.append(("pick", available, key, now))
+        return available[0]
+
+    def observe(self, attempt: Attempt, now: float, retry_after: float = 0.0) -> None:
+        """Hear of an attempt."""
+        self.said.append(("observe", attempt, now, retry_after))
+
+    def heard(self) -> list[tuple[object, ...]]:
+        """What it was told since it was asked last."""
+        said, self.said = self.said, []
+        return said
+
+
+def heard(backends: tuple[Backend, ...], **settings: Any) -> tuple[Pool, Heard]:
+    """A pool of these, and its strategy, which has heard of them."""
+    ours = Heard()
+    chosen = Pool("p", PoolSettings(**settings), ours, backends)
+    ours.heard()
+    return chosen, ours
+
+
+def test_a_strategy_hears_of_the_backends_there_are() -> None:
+    """At the beginning and with every change."""
+    ours = Heard()
+    backends = fleet(1, 1)
+    chosen = Pool("p", PoolSettings(), ours, backends)
+    assert ours.heard() == [("follow", backends)]
+
+    others = (backends[1], *fleet(1))
+    chosen.change(others)
+    assert ours.heard() == [("follow", others)]
+
+
+class Plain:
+    """A strategy of somebody else, with no word on what it wants."""
+
+    def follow(self, backends: Sequence[Backend]) -> None:
+        """Need nothing."""
+
+    def rebuild(self, available: Sequence[Backend]) -> None:
+        """Need nothing."""
+
+    def suffices(self, available: Sequence[Backend]) -> bool:
+        """Know nothing."""
+        return False
+
+    def pick(self, available: Sequence[Backend], key: bytes, now: float) -> Backend:
+        """Take the last."""
+        return available[-1]
+
+    def charge(self, backend: Backend) -> None:
+        """Need nothing."""
+
+    def observe(self, attempt: Attempt, now: float, retry_after: float = 0.0) -> None:
+        """Not be told."""
+        pytest.fail("nobody asked for it")
+
+
+def test_a_strategy_that_says_nothing_of_itself_wants_nothing() -> None:
+    """No key, no field, no attempts."""
+    chosen = Pool("p", PoolSettings(), Plain(), fleet(1, 1))  # type: ignore[arg-type]
+    chosen.observe(answer(chosen.backends[0], 1.0), 1.0)
+
+    assert (chosen.affinity, chosen.load_header) == (None, b"")
+    assert chosen.pick(b"", (), 1.0) is chosen.backends[1]
+
+
+def test_a_pool_goes_by_its_settings() -> None:
+    chosen = pool(fleet(1), timeouts={"connect": 1.5})
+
+    assert chosen.timeouts == chosen.settings.timeouts
+    assert chosen.timeouts.connect == 1.5
+
+
+def test_what_another_process_says_is_why_a_backend_is_suspect() -> None:
+    chosen = pool(fleet(1, 1))
+    chosen.suspect(chosen.backends[0], SLOW, 3.0)
+
+    assert (chosen.backends[0].breaker.state, chosen.backends[0].breaker.reason) == (State.HALF_OPEN, SLOW)
+
+
+def test_a_strategy_is_asked_whether_those_who_are_left_suffice() -> None:
+    chosen, ours = heard(fleet(1, 1, 1))
+    a, b, c = chosen.backends
+    for one in (a, b):
+        one.breaker.eject(CONSECUTIVE, 0.0, 0.0)
+    chosen.settings = PoolSettings(breaker={"max_ejected": 1.0})
+    chosen._ejections = type(chosen._ejections)(chosen.settings.breaker, chosen.backends, Random(1))
+    chosen.refresh()
+
+    assert ours.heard() == [("suffices", (c,))]
+
+
+def test_a_strategy_hears_of_attempts_with_what_they_ask_for() -> None:
+    """Also of a failure; of one that asks for no pause, that it is none."""
+    chosen, ours = heard(fleet(1, 1))
+    attempts = [answer(chosen.backends[0], 7.0, 429), answer(chosen.backends[0], 8.0, 503)]
+    chosen.observe(attempts[0], 7.5, 3.0)
+    chosen.observe(attempts[1], 8.0)
+
+    assert ours.heard() == [("observe", attempts[0], 7.5, 3.0), ("observe", attempts[1], 8.0, 0.0)]
+
+
+def test_a_strategy_gets_key_and_time_however_it_comes_to_be_asked() -> None:
+    """Straight; with a limit; with one that was tried, or is full; and by way of a pool whose place another took."""
+    chosen, ours = heard(fleet(1, 1))
+    a, b = chosen.backends
+    chosen.pick(b"key", (), 1.0)
+    chosen.pick(b"key", (a,), 2.0)
+    chosen.pick(b"key", (a, b), 3.0)
+    assert ours.heard() == [
+        ("pick", (a, b), b"key", 1.0),
+        ("pick", (b,), b"key", 2.0),
+        ("pick", (a, b), b"key", 3.0),
+    ]
+
+    a.max_in_flight = a.in_flight = 1
+    chosen.refresh()
+    assert chosen.pick(b"key", (), 4.0) is b
+    assert ours.heard() == [("pick", (a, b), b"key", 4.0), ("pick", (b,), b"key", 4.0)]
+
+    heir, its = heard(chosen.backends)
+    chosen.yield_to(heir)
+    chosen.pick(b"key", (), 5.0)
+    assert (ours.heard(), its.heard()[-1]) == ([], ("pick", (a, b), b"key", 5.0))
+
+
+def test_what_takes_the_place_of_a_pool_keeps_clients_where_a_cookie_keeps_them() -> None:
+    chosen, _ = heard(fleet(1, 1))
+    heir, its = heard(chosen.backends)
+    chosen.yield_to(heir)
+
+    assert chosen.pick(b"", (), 0.0, chosen.backends[1]) is chosen.backends[1]
+    assert its.heard() == []
+
+
+def test_a_pool_without_a_generator_of_its_own_goes_by_its_name() -> None:
+    """So that what it does can be done again."""
+    ends = set()
+    for _ in range(3):
+        chosen = Pool("p", PoolSettings(), strategy("first"), fleet(1, 1))
+        fail(chosen, chosen.backends[0], 100.0)
+        ends.add(chosen.backends[0].breaker.until)
+
+    assert len(ends) == 1
+
+
+def test_undrained_it_takes_part() -> None:
+    chosen = pool(fleet(1, 1))
+    a, _ = chosen.backends
+    chosen.drain(a, 5.0)
+    assert (a.draining, a.let_go, a in chosen.available) == (True, 5.0, False)
+
+    chosen.undrain(a)
+
+    assert a.draining is False
+    assert a in chosen.available
+
+
+def test_who_is_up_again_is_closed_from_then_on() -> None:
+    chosen = pool(fleet(1, 1, health=PROBED))
+    a, _ = chosen.backends
+    a.health.observe("", 0.0)
+    a.breaker.eject(CONSECUTIVE, 0.0, 0.0)
+    chosen.flip(a, 9.0)
+
+    assert (a.breaker.state, a.breaker.since) == (State.CLOSED, 9.0)
 
 
 # Limits

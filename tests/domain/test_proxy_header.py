@@ -90,6 +90,39 @@ def test_what_is_no_header_is_seen_at_once(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"GET /", "no header"),
+        (SIGNATURE + b"\x21\x11\x0f\xf1", "a header of 4097 bytes; 4096 is the limit"),
+        (b"PROXY ".ljust(LONGEST_1, b"x"), "a line of over 107 bytes"),
+        (b"PROXY \r\n", "not a line of version 1"),
+        (b"PROXY TCP4 ::1 ::1 1 443\r\n", "not an address"),
+        (b"PROXY TCP4 192.0.2.1 198.51.100.7 1 65536\r\n", "not a port"),
+        (second(0x22), "neither of version 2, nor LOCAL or PROXY"),
+        (second(0x21, 0x11, b"x"), "too short for its addresses"),
+    ],
+)
+def test_the_log_says_why(data: bytes, why: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        ends(data[: length(data)])
+
+    assert str(caught.value) == why
+
+
+def test_a_header_may_be_as_long_as_the_limit() -> None:
+    assert length(SIGNATURE + b"\x21\x11" + pack("!H", LONGEST_2 - 16)) == LONGEST_2
+    line = b"PROXY UNKNOWN ".ljust(LONGEST_1 - 2, b"x") + b"\r\n"
+    assert (length(line), ends(line)) == (LONGEST_1, None)
+    with pytest.raises(Malformed):
+        length(b"PROXY UNKNOWN ".ljust(LONGEST_1 - 1, b"x") + b"\r\n")
+
+
+def test_a_line_ends_with_its_first_end() -> None:
+    """What follows is the client's."""
+    assert length(b"PROXY UNKNOWN\r\nGET / HTTP/1.1\r\n\r\n") == 15
+
+
+@pytest.mark.parametrize(
     "header",
     [
         b"PROXY TCP4 192.0.2.1 198.51.100.7 40000\r\n",
@@ -184,3 +217,13 @@ def test_what_is_told_beside() -> None:
     about = b"\x07\0\0\0\0" + b"\x21\0\x07TLSv1.3" + b"\x23\0\x05TLS_X" + b"\x22\0\x05alice"
     assert told[16:] == plain[16:] + b"\x02\0\x07lb.test" + b"\x20" + pack("!H", len(about)) + about
     assert b"\x01\0\0\0\1\x21" in header_2(FOUR, tls=Tls("TLSv1.3", "TLS_X", certified=False, name=""))
+
+
+def test_what_is_told_may_be_long_and_of_any_letters() -> None:
+    """One that no encoding has is a question mark; the lengths are without a sign."""
+    told = header_2(FOUR, "a" * 40_000, Tls("TLSv1.3", "x" * 200, certified=True, name="\udcff"))
+
+    assert int.from_bytes(told[14:16], "big") == len(told) - 16
+    assert b"\x02" + pack("!H", 40_000) + b"a" * 40_000 in told
+    assert told.endswith(b"\x22\0\x01?")
+    assert header_2(FOUR, "\udcff").endswith(b"\x02\0\x01?")

@@ -38,6 +38,61 @@ def test_what_is_out_of_range_is_counted_at_its_end() -> None:
     assert counts.quantile(1.0) == pytest.approx(LONGEST, rel=0.1)
 
 
+def test_what_is_at_the_end_of_its_range_is_within_its_error() -> None:
+    """Who is there alone, in the first bucket and in the last."""
+    for seconds in (SHORTEST, LONGEST):
+        counts = Counts()
+        counts.add(seconds)
+
+        assert counts.quantile(0.5) == pytest.approx(seconds, rel=CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bucket"), [(0.0, 0), (SHORTEST, 0), (LONGEST, -1), (LONGEST * 1.1, -1), (1e6, -1)]
+)
+def test_beyond_its_range_all_is_one_bucket(seconds: float, bucket: int) -> None:
+    counts = Counts()
+    counts.add(seconds)
+
+    assert counts.buckets[bucket] == 1
+
+
+def test_what_is_dropped_is_as_if_it_had_never_come() -> None:
+    counts, gone, left = Counts(), Counts(), Counts()
+    for seconds in (0.01, 0.01, 2.0):
+        counts.add(seconds)
+        gone.add(seconds)
+    for seconds in (0.01, 30.0):
+        counts.add(seconds)
+        left.add(seconds)
+
+    counts.drop(gone)
+
+    assert (counts.total, counts.buckets) == (2, left.buckets)
+
+
+def test_a_slice_is_forgotten_when_a_window_has_passed_since_it_began() -> None:
+    """One of each of 40 slices of a second: 30 are known, and of them the one that is being filled. Half a minute,
+    when not said."""
+    quantile = Quantile(0.5)
+    for second in range(1000, 1040):
+        quantile.observe(1.0 if second < 1010 else 0.01, float(second))
+
+    assert quantile._counts.total == 30
+    assert quantile._counts.quantile(1.0) == pytest.approx(0.01, rel=CLOSE), "the slow ones came before"
+
+
+@pytest.mark.parametrize(("pause", "known"), [(29.0, 20), (30.0, 0), (31.0, 0)])
+def test_at_the_end_of_a_window_all_of_its_first_slice_is_gone(pause: float, known: int) -> None:
+    """At its very end, not a moment later."""
+    quantile = Quantile(0.5)
+    for _ in range(20):
+        quantile.observe(0.01, 1000.0)
+
+    assert (quantile.value(1000.0 + pause) < inf) == bool(known)
+    assert quantile._counts.total == known
+
+
 def test_too_few_say_nothing() -> None:
     """Of 19 there is no p95; of 20 there is, by the end of the slice."""
     clock, p95 = Clock(), Quantile(0.95)

@@ -19,6 +19,7 @@ def test_the_secret_is_not_kept() -> None:
     ours.put(ours.digest(b"secret"), "alice", 10.0)
 
     assert b"secret" not in repr(ours._known).encode()
+    assert len(ours.digest(b"secret")) == 16
     assert ours.digest(b"secret") != Remembered[str](b"j" * 32).digest(b"secret")
 
 

@@ -134,6 +134,50 @@ def test_what_cannot_be_built_is_refused_at_its_setting(settings: dict[str, Any]
     assert at == wrong.value.at
 
 
+@pytest.mark.parametrize(
+    ("pattern", "to", "problem", "fix"),
+    [
+        (
+            "a",
+            "/x y",
+            "spaces, control characters, ? and # have no place in a path",
+            "percent-encode what is meant literally",
+        ),
+        (
+            "a",
+            "/$1",
+            "the replacement does not fit the pattern (invalid group reference 1 at position 4)",
+            r"parenthesise in the pattern what is needed again, and name it $1 or \1",
+        ),
+        (
+            "(",
+            "/x",
+            "not a regular expression (missing ), unterminated subpattern at position 0)",
+            "escape what is meant literally with a backslash",
+        ),
+    ],
+)
+def test_the_operator_is_told_what_to_write(pattern: str, to: str, problem: str, fix: str) -> None:
+    with pytest.raises(Wrong) as wrong:
+        target(rewrite=RewriteSettings.model_construct(pattern=pattern, to=to))
+
+    assert (wrong.value.message, wrong.value.fix) == (problem, fix)
+
+
+def test_an_encoded_slash_that_was_let_in_stays() -> None:
+    """Whether it may come, the group says before."""
+    assert rewrite("^/old", "/new").apply(b"/old/a%2fb") == b"/new/a%2Fb"
+
+
+def test_signs_in_a_replacement_are_escaped_but_for_those_of_a_group() -> None:
+    assert rewrite("^/(a)", r'/X"\g<1>X').apply(b"/a") == b"/X%22aX"
+
+
+@pytest.mark.parametrize(("settings", "path"), [({"strip_prefix": "/X/"}, b"/y"), ({"add_prefix": "/aX/"}, b"/aX/X/y")])
+def test_only_a_slash_at_its_end_is_no_part_of_a_prefix(settings: dict[str, Any], path: bytes) -> None:
+    assert target(**settings).apply(b"/X/y") == path
+
+
 def test_a_broken_pattern_is_refused() -> None:
     with pytest.raises(Wrong, match="not a regular expression"):
         compiled("(")

@@ -91,6 +91,24 @@ def test_a_pattern_comes_after_every_prefix_of_its_host() -> None:
     assert [match(routes, path) for path in ("/api/x", "/web/x")] == ["api", "pattern"]
 
 
+def test_a_lower_priority_on_the_way_hides_nobody() -> None:
+    """The most specific is found first, then one of less priority, then one of more."""
+    routes = table(
+        longest={"path": "/a/b/c", "priority": 1},
+        longer={"path": "/a/b"},
+        shortest={"path": "/a", "priority": 2},
+        other={"path": "/x", "priority": 3},
+    )
+
+    assert match(routes, "/a/b/c/d") == "shortest"
+
+
+@pytest.mark.parametrize("method", ["CONNECT", "TRACE"])
+def test_what_is_never_served_is_said(method: str) -> None:
+    with pytest.raises(MethodNotAllowed, match=f"^{method} is not served$"):
+        match(table(root={}), method=method)
+
+
 def test_a_path_too_long_for_the_patterns_is_refused_only_when_they_are_asked() -> None:
     routes = table(pattern={"path": "/a+", "path_match": "regex"}, api={"path": "/api"})
 

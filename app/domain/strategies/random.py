@@ -33,8 +33,8 @@ class Random(Strategy):
     def pick(self, available: Sequence[Backend], key: bytes, now: float) -> Backend:
         """Draw one."""
         sums = self._sums if available is self._whole else _sums(available)
-        # the last is the upper bound: a product rounded up to the whole sum must not fall off the end
-        return available[bisect(sums, self._draw() * sums[-1], 0, len(sums) - 1)]
+        # less than the whole sum: the greatest draw is 1 - 2**-53, and the product with a whole number is rounded down
+        return available[bisect(sums, self._draw() * sums[-1])]
 
 
 def _sums(backends: Sequence[Backend]) -> list[int]:

@@ -27,7 +27,12 @@ NOW = 1_780_000_000.0  # May 2026
         (b"Tue, 29 Feb 2000 00:00:00 GMT", 951782400),
         (b"Thu, 29 Feb 2023 00:00:00 GMT", None),
         (b"Thu, 29 Feb 2100 00:00:00 GMT", None),
-        (b"Fri, 31 Apr 2026 00:00:00 GMT", None),
+        *[(b"Fri, 31 %b 2026 00:00:00 GMT" % month, None) for month in (b"Apr", b"Jun", b"Sep", b"Nov")],
+        (b"Fri, 31 Jul 2026 00:00:00 GMT", 1785456000),
+        (b"Sat, 31 Oct 2026 00:00:00 GMT", 1793404800),
+        (b"Fri, 32 Dec 2026 00:00:00 GMT", None),
+        (b"Fri, 30 Feb 2024 00:00:00 GMT", None),
+        (b"Friday, 01-May-76 00:00:00 GMT", 3355516800),  # 50 years ahead is one of them
         (b"Fri, 31 Dec 2026 23:59:60 GMT", 1798761600),
         (b"Fri, 31 Dec 2026 24:00:00 GMT", None),
         (b"Fri, 31 Dec 2026 00:60:00 GMT", None),

@@ -56,6 +56,9 @@ def test_all_lines_are_one_list() -> None:
         (b"private", True, set()),
         (b'private="Set-Cookie"', False, {b"set-cookie"}),
         (b'private="a, B"', False, {b"a", b"b"}),
+        (b'private="a", private="b"', False, {b"a", b"b"}),
+        (b'private="x\\-\\y, X"', False, {b"x-y", b"x"}),
+        (b'private="a', False, {b'"a'}),
         (b"private=a", False, {b"a"}),
         (b'private="a", private', True, {b"a"}),
         (b'private=""', True, set()),
@@ -78,6 +81,11 @@ def test_it_is_about_the_response_or_about_some_of_its_fields(value: bytes, bare
         ([b'  foo=1.5 ,\tbar=:YQ==:, l=(a b;q=1 "c"), max-age=60  '], 60),
         ([b"max-age=1", b"max-age=60"], 60),  # of a dictionary the last counts
         ([b"no-store=?0, max-age=60"], 60),
+        ([b"max-age=1, max-age=60, max-age"], None),
+        ([b"no-store, no-store=?0, max-age=60"], 60),
+        ([b"max-age=60\t"], None),
+        ([b"xX=1, max-age=60"], None),
+        ([b"X"], None),
         ([b'max-age="60"'], None),
         ([b"max-age=6.0"], None),
         ([b"max-age=-6"], None),
@@ -113,6 +121,9 @@ def test_a_flag_of_a_targeted_field() -> None:
         (b"max-age=1;other, max-age=60; l7lb", 60),
         (b'x="a;other"; l7lb, max-age=60', 60),
         (b";;, max-age=60", 60),
+        (b"max-age=60\t;\tl7lb ", 60),
+        (b"max-age=60;l7lb\x0b", None),
+        (b"max-age=60;Xl7lb", None),
     ],
 )
 def test_surrogate_control_may_name_us(value: bytes, seconds: float | None) -> None:

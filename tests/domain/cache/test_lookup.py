@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import inf
 
+import pytest
+
 from app.domain.cache.lookup import Lookup
 from app.domain.headers import Fields
 
@@ -20,10 +22,26 @@ def test_an_ordinary_request_asks_for_nothing() -> None:
     assert (found.range, found.if_range, found.if_none_match, found.if_modified_since) == (b"",) * 4
 
 
+@pytest.mark.parametrize(
+    ("method", "fields", "plain"),
+    [
+        ("GET", [], True),
+        ("GET", [(b"accept", b"x")], True),
+        ("GET", [(b"accept", b"x"), (b"cookie", b"x")], False),
+        ("HEAD", [], False),
+        ("get", [], False),
+    ],
+)
+def test_what_needs_no_second_look(method: str, fields: Fields, plain: bool) -> None:
+    assert lookup(*fields, method=method).plain is plain
+
+
 def test_what_cache_control_says() -> None:
     found = lookup((b"cache-control", b"max-age=5, min-fresh=6"), (b"cache-control", b"no-store, only-if-cached"))
 
     assert (found.max_age, found.min_fresh, found.max_stale) == (5, 6, 0)
+    assert lookup((b"cache-control", b"no-cache")).no_cache
+    assert lookup((b"cache-control", b"no-cache")).min_fresh == 0
     assert (found.no_cache, found.no_store, found.only_if_cached) == (False, True, True)
     assert lookup((b"cache-control", b"max-stale=7")).max_stale == 7
     assert lookup((b"cache-control", b"max-stale")).max_stale == inf
@@ -68,5 +86,6 @@ def test_whose_it_is_and_whether_it_has_a_body() -> None:
     assert lookup((b"cookie", b"x")).cookie
     assert lookup((b"content-length", b"5")).body
     assert not lookup((b"content-length", b"00")).body
+    assert lookup((b"content-length", b"X")).body, "of whatever length"
     assert lookup((b"transfer-encoding", b"chunked")).body
     assert lookup((b"content-length", b"5"), (b"content-length", b"0")).body

@@ -42,6 +42,9 @@ def asks(value: bytes) -> Lookup:
         (stored(), asks(b"max-stale=10"), 69, Verdict.FRESH, ""),
         (stored(), asks(b"max-stale=10"), 70, Verdict.VALIDATE, "stale"),
         (stored(), asks(b"max-stale"), 10**6, Verdict.FRESH, ""),
+        (stored(), get(), 59.5, Verdict.FRESH, ""),
+        (stored(), asks(b"min-fresh=10"), 59.5, Verdict.VALIDATE, "request"),
+        (stored(), asks(b"min-fresh=10"), 60, Verdict.VALIDATE, "stale"),
         (stored(flags=MUST_REVALIDATE), asks(b"max-stale"), 61, Verdict.VALIDATE, "stale"),
         (stored(flags=PURGED), asks(b"max-stale"), 61, Verdict.VALIDATE, "stale"),
         (stored(stale_revalidate=10.0), get(), 69, Verdict.STALE, "stale"),
@@ -60,6 +63,31 @@ def test_nothing_is_stored_or_nothing_that_was_chosen_by_the_same() -> None:
     assert reuse(get(), [], RECEIVED) == Reuse(Verdict.MISS, -1, "uri-miss")
     assert reuse(get(), [one], RECEIVED) == Reuse(Verdict.MISS, -1, "vary-miss")
     assert reuse(get(), [stored()], RECEIVED, extra=b"x") == Reuse(Verdict.MISS, -1, "vary-miss")
+
+
+def test_one_that_was_chosen_by_something_else_hides_none_behind_it() -> None:
+    others = stored(vary=chosen([b"a"], [(b"a", b"2")], None))
+    ours = stored(2, vary=chosen([b"a"], [(b"a", b"1")], None))
+    asked = get((b"a", b"1"))
+
+    assert reuse(asked, [others, ours], RECEIVED) == Reuse(Verdict.FRESH, 1)
+    assert reuse(asked, [others, ours], RECEIVED + 59.5).verdict is Verdict.FRESH
+
+
+def test_of_two_that_came_at_once_the_first() -> None:
+    assert reuse(get(), [stored(), stored(2)], RECEIVED).at == 0
+
+
+def test_languages_are_compared_only_where_that_is_asked_for() -> None:
+    one = stored(vary=chosen([b"accept-language"], [(b"accept-language", b"de, en")], None))
+    asked = get((b"accept-language", b"en, de"))
+
+    assert reuse(asked, [one], RECEIVED).verdict is Verdict.MISS
+    assert reuse(asked, [one], RECEIVED, negotiate=True).verdict is Verdict.FRESH
+
+
+def test_a_part_of_nothing_is_a_part() -> None:
+    assert reuse(get(), [stored(total=0)], RECEIVED) == Reuse(Verdict.MISS, -1, "partial")
 
 
 def test_of_several_the_most_recent() -> None:
@@ -117,3 +145,10 @@ def test_who_asks_for_a_part_of_a_certain_whole_gets_none() -> None:
 )
 def test_in_place_of_an_error(one: Stored, after: float, down: float, found: bool) -> None:
     assert bears(one, RECEIVED + after, down=down) is found
+
+
+def test_beyond_what_it_says_itself_only_without_a_backend() -> None:
+    """Not a moment."""
+    for flags in (0, MUST_REVALIDATE, NO_CACHE):
+        assert not bears(stored(flags=flags), RECEIVED + 60.5)
+        assert not bears(stored(flags=MUST_REVALIDATE), RECEIVED + 60.5, down=20.0)

@@ -35,8 +35,21 @@ def test_that_the_client_has_it() -> None:
     assert found == (304, [ETAG], 0, 0)
 
 
-def test_a_condition_is_about_successes() -> None:
-    assert served(get((b"if-none-match", b'"a"')), stored(LENGTH, status=404), 10).status == 404
+@pytest.mark.parametrize("status", [300, 301, 404])
+def test_a_condition_is_about_successes(status: int) -> None:
+    assert served(get((b"if-none-match", b'"a"')), stored(LENGTH, status=status), 10).status == status
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 304), ("HEAD", 304), ("POST", 200)])
+def test_a_condition_is_about_what_is_read(method: str, status: int) -> None:
+    """RFC 9110 section 13.2.1."""
+    assert served(get((b"if-none-match", b'"a"'), method=method), stored(LENGTH), 10).status == status
+
+
+def test_of_nothing_there_is_no_part() -> None:
+    """Its length is said when it is 0, too."""
+    assert served(get(), stored(), 0).fields == [ETAG, (b"content-length", b"0")]
+    assert served(get(range_of(b"bytes=0-")), stored(), 0).status == 416
 
 
 def range_of(value: bytes) -> Field:

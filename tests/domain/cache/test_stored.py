@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.cache.stored import PURGED, Stored, Unreadable, decoded, variant
+from app.domain.cache.stored import PURGED, SKEW, Stored, Unreadable, decoded, variant
 
+WHOLE = Stored(1, 200, ((b"a", b"b"),), 0.0).encoded()
 text = st.binary(max_size=30)
 seconds = st.floats(-1e12, 1e12)
 heads = st.builds(
@@ -62,6 +63,35 @@ def test_it_grows_older_and_never_younger() -> None:
     head = Stored(1, 200, (), 1000.0, age=5.0)
 
     assert [head.age_at(now) for now in (1000.0, 1010.0, 900.0)] == [5.0, 15.0, 5.0]
+
+
+@pytest.mark.parametrize(("ago", "age"), [(0.5, 5.5), (0.0, 5.0), (-SKEW, 5.0), (-SKEW - 0.1, 60.0), (-1e9, 60.0)])
+def test_what_comes_from_the_future_is_stale_unless_clocks_may_differ_so(ago: float, age: float) -> None:
+    """A clock that was set back says nothing of how old it is; that of another machine may be ahead a little."""
+    head = Stored(1, 200, (), 1000.0, age=5.0, lifetime=60.0)
+
+    assert head.age_at(1000.0 + ago) == age
+    assert Stored(1, 200, (), 1000.0, age=70.0, lifetime=60.0).age_at(0.0) == 70.0
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"\xff" + WHOLE[1:], "format 255"),
+        (WHOLE[:-1], "cut short"),
+        (WHOLE + b"x", "something follows"),
+    ],
+)
+def test_it_is_said_why_it_is_unreadable(data: bytes, why: str) -> None:
+    with pytest.raises(Unreadable) as caught:
+        decoded(data)
+
+    assert str(caught.value) == why
+
+
+def test_what_python_says_of_a_head_that_is_cut_short_is_said() -> None:
+    with pytest.raises(Unreadable, match="unpack_from requires a buffer"):
+        decoded(WHOLE[:9])
 
 
 def test_a_soft_purge_makes_it_stale_and_a_second_one_no_staler() -> None:

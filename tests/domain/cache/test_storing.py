@@ -90,6 +90,7 @@ def test_why_it_is_not_stored(fields: Fields, given: dict[str, Any], why: str) -
         ([control(b"max-age=60, public")], {"request": COOKIE}),
         ([(b"cdn-cache-control", b"max-age=60")], {"request": COOKIE}),
         ([FRESH, (b"vary", b"cookie")], {"request": COOKIE}),
+        ([FRESH, (b"vary", b",".join(b"x%d" % n for n in range(16)))], {}),
         ([FRESH], {"request": COOKIE, "cookie": "shared"}),
         ([FRESH], {"status": 599}),
         ([FRESH], {"method": "POST"}),
@@ -98,6 +99,8 @@ def test_why_it_is_not_stored(fields: Fields, given: dict[str, Any], why: str) -
         ([(b"cdn-cache-control", b"max-age=60"), control(b"no-store")], {}),
         ([(b"cdn-cache-control", b"max-age=!"), FRESH], {}),
         ([(b"etag", b'"a"')], {}),
+        ([(b"expires", at(60))], {"status": 599}),
+        ([(b"expires", at(60))], {"method": "POST"}),
         ([control(b"no-cache"), (b"etag", b'"a"')], {}),
         ([control(b"max-age=0, stale-while-revalidate=5")], {}),
         ([control(b"max-age=0")], {"stale_if_down": 5.0}),
@@ -153,6 +156,7 @@ def test_how_long_it_is_fresh_where_the_settings_say_it() -> None:
         ([(b"age", b"10, 99")], 12),
         ([(b"age", b"10;x=1")], 12),
         ([(b"age", b"10"), (b"age", b"99")], 12),
+        ([(b"date", at(-2.5))], 3),
         ([(b"age", b"-10")], 2),
         ([(b"age", b"1.5")], 2),
         ([(b"age", b"x")], 2),
@@ -189,8 +193,33 @@ def test_how_long_it_may_be_used_stale(value: bytes, beyond: tuple[float, float]
     assert (found.stale_revalidate, found.stale_error) == beyond
 
 
+def test_what_has_just_been_made_is_no_second_old() -> None:
+    assert stored(FRESH, (b"date", at(0))).age == 0.0
+
+
+def test_a_date_with_a_year_of_two_digits_is_of_our_century() -> None:
+    """`NOW` is in 2026."""
+    then = b"Sunday, 31-May-26 00:00:00 GMT"
+    made = 1780185600.0
+
+    assert stored(FRESH, (b"date", then)).age == max(0.0, NOW - made)
+    assert stored((b"expires", then), (b"date", at(0))).lifetime == made - NOW
+    old = b"Thursday, 01-Jan-26 00:00:00 GMT"
+    assert stored((b"last-modified", old)).lifetime == 86400.0
+
+
+def test_public_makes_a_guess_possible_whatever_the_status() -> None:
+    """RFC 9111 section 4.2.2."""
+    assert stored(control(b"public"), (b"last-modified", at(-1000)), status=599).lifetime == 100.0
+
+
 def test_until_when_it_is_of_use() -> None:
     assert stored(FRESH, stale_if_down=100.0).until == NOW + 160
+    assert stored(FRESH, stale_if_error=100.0).until == NOW + 160
+    assert stored(FRESH, stale_while_revalidate=100.0).until == NOW + 160
+    assert stored(FRESH, (b"etag", b"x"), (b"age", b"20"), keep=1000.0).until == NOW + 1040
+    assert stored(control(b"max-age=60, must-revalidate"), stale_if_down=100.0).until == NOW + 60
+    assert stored(control(b"s-maxage=60"), stale_if_down=100.0).until == NOW + 60
     assert stored(FRESH, (b"etag", b"x"), keep=1000.0).until == NOW + 1060
     assert stored(control(b"no-cache"), (b"etag", b"x"), keep=1000.0).until == NOW + 1000
 
@@ -216,6 +245,16 @@ def test_its_flags_its_tags_and_what_it_was_chosen_by() -> None:
     assert found.flags == NO_CACHE | MUST_REVALIDATE
     assert found.tags == (b"a", b"b", b"c")
     assert found.vary == ((b":key", b"t"), (b"a", b"1"), (b"b", None), (b"accept-encoding", b"gzip"))
+
+
+def test_what_is_compressed_is_chosen_by_that_even_if_the_backend_forgot_to_say_so() -> None:
+    """Once; what is not, is not."""
+    asked = ((b"accept-encoding", b"gzip"),)
+    gzip = (b"content-encoding", b"gzip")
+
+    assert stored(FRESH, gzip, request=asked).vary == asked
+    assert stored(FRESH, gzip, (b"vary", b"accept-encoding"), request=asked).vary == asked
+    assert stored(FRESH, request=asked).vary == ()
 
 
 def test_a_part() -> None:
@@ -245,6 +284,17 @@ def test_a_validation_brings_new_fields_and_leaves_those_of_the_body() -> None:
     assert (new.stamp, new.received, new.age, new.lifetime, new.tags) == (7, NOW + 101, 1, 99, (b"a",))
 
 
+def test_or_says_how_it_is_to_be_used_from_now_on() -> None:
+    """And what it is to be purged by."""
+    old = stored(control(b"no-cache"), (b"etag", b"x"), (b"cache-tag", b"a"))
+
+    new = Policy(CacheSettings()).freshened(old, [FRESH, (b"cache-tag", b"b")], NOW, NOW)
+
+    assert new is not None
+    assert (old.flags, old.tags) == (NO_CACHE, (b"a",))
+    assert (new.flags, new.tags) == (0, (b"b",))
+
+
 @pytest.mark.parametrize("value", [b"no-store", b"private"])
 def test_or_says_that_it_is_not_to_be_stored_any_more(value: bytes) -> None:
     old = stored(FRESH, (b"etag", b"x"))
@@ -257,3 +307,4 @@ def test_surrogate_control_where_the_settings_say_so() -> None:
 
     assert stored(field, targets=("surrogate-control",)).lifetime == 5
     assert judged(field) == "no lifetime"
+    assert judged((b"surrogate-control", b"max-age=5;other"), targets=("surrogate-control",)) == "no lifetime"

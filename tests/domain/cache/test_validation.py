@@ -36,6 +36,7 @@ def test_the_backend_is_asked_with_all_that_there_is() -> None:
         (b'"b"', b'"a"', False),
         (b'"a, b"', b'"a"', False),
         (b'"a"', b"", False),
+        (b'W/, "a"', b"", False),
     ],
 )
 def test_if_none_match(asked: bytes, etag: bytes, found: bool) -> None:
@@ -61,12 +62,21 @@ def test_if_modified_since(since: bytes, fields: tuple[Field, ...], found: bool)
     assert not_modified(Lookup("GET", [(b"if-modified-since", since)]), stored(*fields)) is found
 
 
+def test_a_year_of_two_digits_is_of_the_century_in_which_it_came() -> None:
+    """`stored` came in 2001: 52 is not 51 years ahead."""
+    since, modified = b"Monday, 01-Jan-52 00:00:00 GMT", b"Sun, 06 Nov 1994 08:49:32 GMT"
+
+    assert not not_modified(Lookup("GET", [(b"if-modified-since", since)]), stored((b"last-modified", modified)))
+    assert not_modified(Lookup("GET", [(b"if-modified-since", LATER)]), stored((b"last-modified", since)))
+
+
 def test_without_a_condition_it_is_sent() -> None:
     assert not not_modified(Lookup("GET", []), stored((b"etag", b'"a"')))
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"), [(b"", True), (b'"a"', True), (b'W/"a"', False), (b'"b"', False), (THEN, True), (LATER, False)]
+    ("asked", "found"),
+    [(b"", True), (b'"a"', True), (b'W/"a"', False), (b'w/"a"', False), (b'"b"', False), (THEN, True), (LATER, False)],
 )
 def test_if_range(asked: bytes, found: bool) -> None:
     lookup = Lookup("GET", [(b"if-range", asked)] if asked else [])
@@ -81,3 +91,5 @@ def test_whether_a_head_is_about_what_is_stored() -> None:
     assert same(one, [])
     assert not same(one, [(b"etag", b'"b"')])
     assert not same(one, [(b"content-length", b"6")])
+    assert not same(one, [(b"last-modified", THEN)])
+    assert same(stored((b"last-modified", THEN)), [(b"last-modified", THEN)])

@@ -35,6 +35,21 @@ def test_a_request(first: bytes, pseudo: list[bytes], scheme: str, said: bytes) 
     ]  # fmt: skip
 
 
+def test_a_request_is_short() -> None:
+    """What is in the static table takes a byte; the longest value whose length takes one has 126 (RFC 7541)."""
+    head = b"GET / HTTP/1.1\r\nhost: a\r\nx: %b\r\n\r\n"
+
+    assert request_block(head % b"y", "http") == b"\x82\x86\x84\x01\x01a\x00\x01x\x01y"
+    assert request_block(head % (b"y" * 126), "h2c")[-128:-126] == b"x\x7e"
+    assert request_block(head % (b"y" * 127), "h2c")[-130:-127] == b"x\x7f\x00"
+
+
+def test_a_value_may_look_like_a_field() -> None:
+    block = request_block(b"GET / HTTP/1.1\r\nhost: a\r\nx: y: z\r\n\r\n", "http")
+
+    assert tuple(hpack.Decoder().decode(block, raw=True)[-1]) == (b"x", b"y: z")
+
+
 def test_trailers_of_a_request() -> None:
     fields = hpack.Decoder().decode(trailer_block([(b"x-a", b"1"), (b"x-b", b"2")]), raw=True)
 
@@ -43,6 +58,7 @@ def test_trailers_of_a_request() -> None:
 
 def test_a_response() -> None:
     assert response_of([(b":status", b"204"), (b"x", b" y")]) == (204, [(b"x", b" y")])
+    assert response_of([(b":status", b"100")]) == (100, [])
 
 
 @pytest.mark.parametrize(
@@ -57,6 +73,23 @@ def test_a_response() -> None:
 def test_what_is_no_response(fields: list[tuple[bytes, bytes]]) -> None:
     with pytest.raises(ResponseInvalid):
         response_of(fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "detail"),
+    [
+        ([], "a response head without a status"),
+        ([(b":status", b"20")], "a status that is none"),
+        ([(b":status", b"200"), (b"X", b"")], "the name of a field that is none, or is in capitals"),
+        ([(b":status", b"200"), (b"upgrade", b"")], "a upgrade field, which there is none of in HTTP/2"),
+        ([(b":status", b"200"), (b"x", b"\n")], "the value of a field that would end its line"),
+    ],
+)
+def test_the_log_says_what_is_wrong_with_it(fields: list[tuple[bytes, bytes]], detail: str) -> None:
+    with pytest.raises(ResponseInvalid) as caught:
+        response_of(fields)
+
+    assert caught.value.detail == detail
 
 
 @pytest.mark.parametrize(

@@ -63,11 +63,86 @@ def test_integers(value: int, mask: int) -> None:
     assert hpack.hpack.decode_integer(integer(value, mask, 0), bits) == (value, len(integer(value, mask, 0)))
 
 
-@pytest.mark.parametrize("length", [0, 1, 126, 127, 128, 300])
+@pytest.mark.parametrize("length", [0, 1, 126, 127, 128, 255, 300, 20_000, 3_000_000])
 def test_strings(length: int) -> None:
     block = b"\x00" + string(b"n") + string(b"v" * length)
 
-    assert Decoder().decode(block, MOST) == [(b"n", b"v" * length)]
+    assert Decoder().decode(block, 4 * MOST) == [(b"n", b"v" * length)]
+
+
+def test_what_we_encode_is_short() -> None:
+    """No more bytes than it takes, and the names of the static table by their number."""
+    assert (integer(253, 0x7F, 0), integer(254, 0x7F, 0), integer(255, 0x7F, 0)) == (
+        b"\x7f\x7e", b"\x7f\x7f", b"\x7f\x80\x01",
+    )  # fmt: skip
+    assert literal(b"accept", b"x") == b"\x0f\x04\x01x"
+    assert literal(b"cookie", b"x") == b"\x1f\x11\x01x"
+
+
+@pytest.mark.parametrize("begins", [b"\x0f\x00", b"\x1f\x00", b"\x00\x0eaccept-charset", b"\x10\x0eaccept-charset"])
+def test_what_is_not_to_be_put_into_the_table_is_not(begins: bytes) -> None:
+    """RFC 7541 sections 6.2.2 and 6.2.3: by its number, the 15th here, and by its name."""
+    decoder = Decoder()
+
+    assert decoder.decode(begins + b"\x01v", MOST) == [(b"accept-charset", b"v")]
+    with pytest.raises(BadBlock):
+        decoder.decode(b"\xbe", MOST)
+
+
+def test_nor_is_one_with_an_odd_number() -> None:
+    decoder = Decoder()
+
+    assert decoder.decode(b"\x01\x01v", MOST) == [(b":authority", b"v")]
+    with pytest.raises(BadBlock):
+        decoder.decode(b"\xbe", MOST)
+
+
+def test_the_oldest_leave_a_table_that_is_full() -> None:
+    """Each counts 32 beside its name and its value (section 4.1): 63, 34, 34 bytes, in a table of 100."""
+    decoder = Decoder()
+    long = b"\x40\x01a\x1e" + b"v" * 30
+    assert len(decoder.decode(b"\x3f\x45" + long + b"\x40\x01b\x01x", MOST)) == 2
+    assert decoder.decode(b"\xbe\xbf", MOST) == [(b"b", b"x"), (b"a", b"v" * 30)]
+
+    decoder.decode(b"\x40\x01c\x01x", MOST)
+
+    assert decoder.decode(b"\xbe\xbf", MOST) == [(b"c", b"x"), (b"b", b"x")]
+    with pytest.raises(BadBlock):
+        decoder.decode(b"\xc0", MOST)
+
+
+def test_nothing_has_the_number_0_however_full_the_table() -> None:
+    decoder = Decoder()
+    decoder.decode(b"\x40\x01a\x00" * 70, MOST)
+
+    with pytest.raises(BadBlock):
+        decoder.decode(b"\x80", MOST)
+
+
+def test_as_much_as_it_may_be() -> None:
+    """Two fields of 34 bytes."""
+    block = b"\x00\x01a\x01b" * 2
+
+    assert len(Decoder().decode(block, 68)) == 2
+    with pytest.raises(BadBlock, match=r"^too many fields, or too long ones$"):
+        Decoder().decode(block, 67)
+
+
+@pytest.mark.parametrize(
+    ("block", "why"),
+    [
+        (b"\x80", "a block that ends too early, or a field that is not in the table"),
+        (b"\x7f\xff\xff\xff\xff\xff", "an integer beyond all sizes"),
+        (b"\x88\x20", "a table size that is not ours to have, or not at the beginning"),
+        (b"\x00\x01a\x84\xff\xff\xff\xff", "the end of string in a string"),
+        (b"\x00\x01a\x81\xfe", "a string that ends in the middle of a code"),
+    ],
+)
+def test_the_log_says_why(block: bytes, why: str) -> None:
+    with pytest.raises(BadBlock) as caught:
+        Decoder().decode(block, MOST)
+
+    assert str(caught.value) == why
 
 
 @pytest.mark.parametrize(
@@ -111,7 +186,7 @@ def test_every_octet_of_the_code(octet: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "coded", [b"\xff\xff\xff\xfc", b"\xff\xff\xff\xff", b"\x3f\xff\xff\xff\xff", b"\x00\xff\xff", b"\x1e"]
+    "coded", [b"\xff\xff\xff\xfc", b"\xff\xff\xff\xff", b"\x3f\xff\xff\xff\xff", b"\x00\xff\xff", b"\xf8\xff", b"\x1e"]
 )
 def test_what_is_not_in_the_code(coded: bytes) -> None:
     """The end of string, too much padding, padding that is none."""

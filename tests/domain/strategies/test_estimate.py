@@ -123,6 +123,73 @@ def test_who_left_is_forgotten(made: type[Made]) -> None:
 
 
 @every_kind
+def test_who_stays_is_known(made: type[Made]) -> None:
+    backends = fleet(1, 1)
+    strategy = built(made, *backends)
+    tell(strategy, backends[0], 0.1, 100.0)
+    strategy.rebuild(backends[:1])
+
+    assert strategy._estimates[backends[0]].seconds == pytest.approx(0.1)
+
+
+@every_kind
+def test_a_failure_that_took_long_counts_as_long(made: type[Made]) -> None:
+    """Longer than 5 s, and than what it asks for."""
+    only = backend()
+
+    assert tell(built(made, only), only, 9.0, 100.0, status=503, retry_after=7.0) == pytest.approx(9.0)
+
+
+@every_kind
+def test_what_is_told_late_makes_an_estimate_no_better_than_all_that_was_seen(made: type[Made]) -> None:
+    """By a clock that two read one after the other."""
+    only = backend()
+    strategy = built(made, only)
+    tell(strategy, only, 0.1, 100.0)
+
+    assert 0.1 - 1e-9 <= tell(strategy, only, 0.2, 99.5) <= 0.2 + 1e-9
+    assert 0.1 - 1e-9 <= tell(strategy, only, 0.1, 99.0) <= 0.2 + 1e-9
+
+
+def test_what_is_in_flight_counts_for_the_weight() -> None:
+    """Weights 4 and 1, two and one in flight: loads of 2.25 and 3.5 times what one answer takes."""
+    heavy, light = backends = fleet(4, 1)
+    strategy = built(LeastTime, *backends)
+    for one in backends:
+        tell(strategy, one, 0.01, 100.0)
+    heavy.in_flight, light.in_flight = 2, 1
+
+    assert [strategy.pick(backends, b"", 100.0) for _ in range(20)] == [heavy] * 20
+
+    heavy.in_flight = 8
+
+    assert [strategy.pick(backends, b"", 100.0) for _ in range(20)] == [light] * 20
+
+
+@every_kind
+def test_an_estimate_fades_with_the_time_in_which_nothing_is_heard(made: type[Made]) -> None:
+    """From the first moment on: a twentieth of the 10 s is 5 %; and not before."""
+    only = backend()
+    strategy = built(made, only)
+    tell(strategy, only, 1.0, 100.0)
+
+    assert strategy._seconds(only, 100.0) == pytest.approx(1.0)
+    assert strategy._seconds(only, 99.0) == pytest.approx(1.0)
+    assert strategy._seconds(only, 100.5) == pytest.approx(exp(-0.05))
+
+
+@every_kind
+def test_a_second_attempt_does_not_look_at_who_was_tried(made: type[Made]) -> None:
+    """However long that had no turn."""
+    backends = fleet(1, 1, 1)
+    strategy = made(Decay(), rng=Random(7))
+    strategy.rebuild(backends)
+    others = backends[1:]
+
+    assert {strategy.pick(others, b"", 100.0) for _ in range(2000)} == set(others)
+
+
+@every_kind
 def test_a_backend_out_of_favour_is_tried_once_and_waited_for(made: type[Made]) -> None:
     """1 s decays to what counts as 0.01 s in 10 s * ln(1 / 0.0125) = 44 s; one trial, and it is as bad as before."""
     good, bad = backends = fleet(1, 1)

@@ -155,6 +155,17 @@ def test_options_that_make_no_sense_are_refused(kind: str) -> None:
         strategy(kind)
 
 
+@pytest.mark.parametrize("size", [254, 255, 259 * 3, 17 * 17, 65_535])
+def test_a_table_of_no_prime_size_is_refused_with_what_to_write(size: int) -> None:
+    with pytest.raises(ValidationError) as caught:
+        strategy(f"maglev|table={size}")
+    (wrong,) = caught.value.errors()
+
+    assert str(wrong["ctx"]["error"]) == (
+        "not a prime number: write one such as 5003, 65537 or 655373, a hundred times the backends"
+    )
+
+
 @pytest.mark.parametrize(
     ("weights", "expected"),
     [

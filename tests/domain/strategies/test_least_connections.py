@@ -22,6 +22,14 @@ def test_nobody_is_less_loaded_than_the_picked(state: list[tuple[int, int]]) -> 
     assert all(picked.in_flight * other.weight <= other.in_flight * picked.weight for other in backends)
 
 
+def test_one_request_is_more_than_none() -> None:
+    backends = fleet(1, 1)
+    backends[0].in_flight = 1
+    chosen = pool(backends, "least_connections")
+
+    assert {chosen.pick(b"", (), 0.0).id for _ in range(10)} == {"b"}
+
+
 def test_requests_that_stay_fill_up_by_weight() -> None:
     """60 long requests on weights 3, 2, 1: 30, 20, 10, whatever the order of ties."""
     backends = fleet(3, 2, 1)

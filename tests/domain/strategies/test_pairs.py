@@ -44,7 +44,13 @@ class Edge(Random):
 
 
 def test_the_greatest_draw_does_not_fall_off_the_end() -> None:
-    """Times a sum of weights it may round up to the sum."""
-    backends = fleet(*[65535] * 5)
+    """Where the gap that the first leaves is added, it may round up to the sum of the weights."""
+    backends = fleet(*[1] * 5)
 
-    assert set(Pairs(backends, Edge()).draw()) <= set(backends)
+    assert Pairs(backends, Edge()).draw() == (backends[4], backends[3])
+    for first in range(4):
+        pairs = Pairs(backends, Edge())
+        draws = iter((first / 5 + 0.1, 1.0 - 2**-53))
+        pairs._draw = draws.__next__
+
+        assert pairs.draw() == (backends[first], backends[4])

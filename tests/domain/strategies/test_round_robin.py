@@ -155,3 +155,17 @@ def test_who_leaves_owes_nothing() -> None:
     chosen.rebuild(backends)
 
     assert "".join(chosen.pick(backends, b"", 0.0).id for _ in range(4)) == "abab"
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 1, 1), (1, 2, 3, 4)], ids=str)
+def test_second_attempts_go_to_the_others_by_their_weights(weights: tuple[int, ...]) -> None:
+    """Not all to the one that stands behind; after a change, to those that there are then."""
+    chosen = strategy("round_robin")
+    for backends in (fleet(*weights), fleet(*weights)):
+        chosen.rebuild(backends)
+        others = backends[1:]
+        counts = Counter(chosen.pick(others, b"", 0.0) for _ in range(100 * sum(weights[1:])))
+
+        assert {one.id: counts[one] for one in backends} == {
+            "a": 0, **{one.id: pytest.approx(100 * one.weight, abs=1) for one in others},
+        }  # fmt: skip
