@@ -57,7 +57,7 @@ START = 1.0  # seconds of the processor that every test may take
 PATIENCE = 10.0  # times as long as the test takes without a mistake
 PATIENT = 60  # seconds by the clock that every test may take
 ROOM = 1 << 30  # bytes beyond what the tests take without a mistake
-HEAD = f"| {'module':40} | mutants | killed | survived |  share |\n|{'-' * 42}|--------:|-------:|---------:|-------:|"
+HEAD = f"| {'module':44} | mutants | killed | survived |  share |\n|{'-' * 46}|--------:|-------:|---------:|-------:|"
 
 
 @dataclass
@@ -322,7 +322,7 @@ def keep(module: Module) -> None:
 
 def line(name: str, made: int, lived: int) -> str:
     share = f"{1 - lived / made:.1%}" if made else "-"
-    return f"| {name:40} | {made:7} | {made - lived:6} | {lived:8} | {share:>6} |"
+    return f"| {name:44} | {made:7} | {made - lived:6} | {lived:8} | {share:>6} |"
 
 
 def tell(text: str) -> None:
