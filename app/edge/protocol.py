@@ -240,7 +240,7 @@ class EdgeProtocol(Connection):
                 authority, path, query = split_target(url, method)
                 if authority is not None:
                     headers = with_host(headers, authority)
-                url = path + b"?" + query if query else path
+                url = path + url.partition(b"?")[1] + query
             upgrade: tuple[bytes, ...] = ()
             muted = False
             if framing.upgrade and parser.should_upgrade():

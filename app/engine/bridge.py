@@ -20,12 +20,14 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from app.domain.errors import ClientGone, ConnectionTerminated, ProxyError, ResponseInvalid, TunnelIdle
+from app.domain.frames import Frames
 from app.engine.tunnel import GOING_AWAY, GOODBYE
 
 if TYPE_CHECKING:
     from app.domain.backend import Backend
     from app.domain.exchange import Exchange
     from app.domain.headers import Fields
+    from app.engine.asgi import Message
     from app.engine.door import Door
     from app.engine.transport.connection import Connection
 
@@ -35,6 +37,7 @@ HIGH_WATER = 128 * 1024
 """Bytes of messages that may wait for the client before the backend is paused."""
 
 _URI = parse_uri("ws://backend/")  # wanted, and not used once it is open
+_at_rest: list[ClientProtocol] = []  # one at most, which serves whoever has something to say or to hear
 
 
 class Bridge:
@@ -50,8 +53,9 @@ class Bridge:
     """
 
     __slots__ = (
-        "_client_gone", "_codec", "_drained", "_exchange", "_leaving", "_loop", "_lost", "_news", "_parts", "_passed",
-        "_patience", "_paused", "_size", "_text", "_timeout", "_transport", "_waiting", "backend", "deadline",
+        "_client_gone", "_codec", "_drained", "_exchange", "_frames", "_leaving", "_loop", "_lost", "_news", "_parts",
+        "_passed", "_patience", "_paused", "_size", "_text", "_timeout", "_transport", "_waiting", "backend",
+        "deadline",
     )  # fmt: skip
 
     _transport: asyncio.Transport
@@ -63,7 +67,8 @@ class Bridge:
         self._timeout = timeout
         self._exchange = exchange
         self._loop = asyncio.get_running_loop()
-        self._codec = ClientProtocol(_URI, state=State.OPEN, max_size=MAX_MESSAGE)
+        self._codec: ClientProtocol | None = None
+        self._frames = Frames()
         self._parts: list[bytes] = []
         self._text = False
         self._waiting: list[str | bytes] = []
@@ -138,11 +143,13 @@ class Bridge:
     def data_received(self, data: bytes) -> None:
         """Take frames, and make messages of them."""
         self._moved()
-        self._codec.receive_data(data)
-        self._flush()
-        for event in self._codec.events_received():
+        codec = self._take_codec()
+        codec.receive_data(data)
+        self._frames.follow(data)
+        for event in codec.events_received():
             if isinstance(event, Frame):
                 self._take(event)
+        self._give_codec(codec)
         if self._size > HIGH_WATER and not self._paused and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
@@ -187,57 +194,78 @@ class Bridge:
             return
         self._size += len(whole)
 
-    def _flush(self) -> None:
-        for piece in self._codec.data_to_send():
+    def _take_codec(self) -> ClientProtocol:
+        """Ours, or any: between two messages of an open connection they know nothing, and one takes 2 KiB."""
+        if self._codec is None:
+            self._codec = _at_rest.pop() if _at_rest else ClientProtocol(_URI, state=State.OPEN, max_size=MAX_MESSAGE)
+        return self._codec
+
+    def _give_codec(self, codec: ClientProtocol) -> None:
+        """Send what it has to say; it is kept while it knows something."""
+        for piece in codec.data_to_send():
             if piece and not self._transport.is_closing():
                 self._transport.write(piece)
+        if codec.state is State.OPEN and self._frames.between and not self._parts:
+            self._codec = None
+            if not _at_rest:
+                _at_rest.append(codec)
+
+    @property
+    def _closing(self) -> ClientProtocol | None:
+        """The codec that knows how it ends, once a close frame has come or gone."""
+        return None if self._codec is None or self._codec.state is State.OPEN else self._codec
 
     def _goodbye(self, code: int | None, reason: str = "") -> None:
-        if self._codec.state is State.OPEN:
-            self._codec.send_close(code, reason)
-            self._flush()
+        if self._closing is None:
+            codec = self._take_codec()
+            codec.send_close(code, reason)
+            self._give_codec(codec)
 
     # The client's side...
 
     async def _tell(self, door: Door) -> None:
         """Hand on the backend's messages, and how it ends."""
-        codec = self._codec
         while not self._leaving:
             while self._waiting and not self._client_gone:
-                messages, self._waiting = self._waiting, []
-                for message in messages:
-                    size = len(message) if isinstance(message, bytes) else len(message.encode())
-                    try:
-                        await door.say(message)
-                    except ClientGone:
-                        self._client_gone = True
-                        break
-                    self._exchange.bytes_out += size
-                    self._size -= size
-                    if self._paused and self._size <= HIGH_WATER and not self._transport.is_closing():
-                        self._paused = False
-                        self._transport.resume_reading()
-                    if self._client_gone:
-                        break
-            if codec.state is not State.OPEN and codec.close_rcvd is not None:
-                break
-            if self._lost or (codec.close_sent is not None and not self._client_gone):
+                await self._say(door)
+            codec = self._closing
+            if self._lost or (codec is not None and (codec.close_rcvd is not None or not self._client_gone)):
                 break
             self._news = self._loop.create_future()
             await self._news
         if self._client_gone:
             return
+        codec = self._closing
         if self._leaving:
             await door.close(GOING_AWAY, "")
-        elif (close := codec.close_rcvd) is not None:
+        elif codec is not None and (close := codec.close_rcvd) is not None:
             told = close.code != CloseCode.NO_STATUS_RCVD  # ASGI cannot say nothing
             await door.close(close.code if told else CloseCode.NORMAL_CLOSURE, close.reason)
         else:
-            invalid = codec.close_sent is not None
             self._exchange.error = (
-                ResponseInvalid(f"not WebSocket: {codec.parser_exc}") if invalid else ConnectionTerminated("reset")
+                ConnectionTerminated("reset")
+                if codec is None
+                else ResponseInvalid(f"not WebSocket: {codec.parser_exc}")
             )
             await door.close(CloseCode.BAD_GATEWAY, "")
+
+    async def _say(self, door: Door) -> None:
+        """Hand on what waits: apart from who waits for more, whose frame would keep the last of it."""
+        messages, self._waiting = self._waiting, []
+        for message in messages:
+            size = len(message) if isinstance(message, bytes) else len(message.encode())
+            try:
+                await door.say(message)
+            except ClientGone:
+                self._client_gone = True
+                break
+            self._exchange.bytes_out += size
+            self._size -= size
+            if self._paused and self._size <= HIGH_WATER and not self._transport.is_closing():
+                self._paused = False
+                self._transport.resume_reading()
+            if self._client_gone:
+                break
 
     async def _part(self) -> None:
         """Wait for the backend to close the connection, which is for it to do (RFC 6455 section 7.1.1)."""
@@ -249,33 +277,38 @@ class Bridge:
 
     async def _hear(self, door: Door) -> None:
         """Hand on the client's messages, each only when the backend took the one before; then how it ends."""
-        codec = self._codec
         try:
-            while (message := await door.next())["type"] == "websocket.receive":
-                self._moved()
-                if codec.state is not State.OPEN:
-                    continue
-                text = message.get("text")
-                data: bytes = text.encode() if text is not None else message.get("bytes") or b""
-                self._exchange.bytes_in += len(data)
-                if text is not None:
-                    codec.send_text(data)
-                else:
-                    codec.send_binary(data)
-                self._flush()
+            while (last := self._pass(await door.next())) is None:
                 while self._drained is not None:
                     await self._drained
         finally:
             self._client_gone = True
             self.deadline = monotonic() + GOODBYE
             self._wake()
-        code = message.get("code", CloseCode.NO_STATUS_RCVD)
+        code = last.get("code", CloseCode.NO_STATUS_RCVD)
         if code == CloseCode.NO_STATUS_RCVD:
             self._goodbye(None)
         elif code in EXTERNAL_CLOSE_CODES or 3000 <= code < 5000:
-            self._goodbye(code, message.get("reason") or "")
+            self._goodbye(code, last.get("reason") or "")
         else:  # the client said nothing that could be handed on
             self._transport.abort()
+
+    def _pass(self, message: Message) -> Message | None:
+        """Hand a message of the client's on; returns that which is none, the last."""
+        if message["type"] != "websocket.receive":
+            return message
+        self._moved()
+        if self._closing is None:
+            text = message.get("text")
+            data: bytes = text.encode() if text is not None else message.get("bytes") or b""
+            self._exchange.bytes_in += len(data)
+            codec = self._take_codec()
+            if text is not None:
+                codec.send_text(data)
+            else:
+                codec.send_binary(data)
+            self._give_codec(codec)
+        return None
 
     def _moved(self) -> None:
         if not (self._leaving or self._client_gone):

@@ -17,7 +17,7 @@ from app.domain.headers import listed, without_listed
 from app.engine.asgi import PlainConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from app.domain.headers import Fields
     from app.engine.asgi import Message, Receive, Scope, Send
@@ -28,6 +28,8 @@ _OWN = frozenset(
     (b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions", b"sec-websocket-protocol",
      b"sec-websocket-accept", b"content-length", b"transfer-encoding")
 )  # fmt: skip
+_LASTING = ("type", "extensions", "lb.exchange")
+"""What layers ask of a scope at the end of it all."""
 
 
 class Door(PlainConnection):
@@ -101,13 +103,16 @@ class Door(PlainConnection):
         return chosen
 
     async def accept(self, subprotocol: str | None, fields: Fields) -> None:
-        """Tell the client that the backend has shaken hands."""
+        """Tell the client that the backend has shaken hands. The request is over: its scope is let go of."""
         headers = [field for field in fields if field[0] not in _OWN]
         await self._tell({"type": "websocket.accept", "subprotocol": subprotocol, "headers": headers})
+        kept = {name: self.scope[name] for name in _LASTING}
+        self.scope.clear()
+        self.scope.update(kept)
 
-    async def next(self) -> Message:
+    def next(self) -> Awaitable[Message]:
         """What the client says: a message, or that it has gone."""
-        return await self._receive()
+        return self._receive()
 
     async def say(self, message: str | bytes) -> None:
         """Tell the client something."""

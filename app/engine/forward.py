@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from app.domain.answer import page
 from app.domain.deadline import asked
@@ -22,6 +22,8 @@ from app.engine.introduction import introduction
 from app.engine.outbound import Outbound
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from app.domain.attempt import Attempt
     from app.domain.exchange import Exchange
     from app.domain.headers import Fields
@@ -88,7 +90,7 @@ class Forwarder:
         self._total = pool.timeouts.total or inf
         self.introduces = pool.settings.proxy_header.version > 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Forward one request, as an ASGI app; raises as `prepare` and `carry` do."""
         watched = connection_of(scope, receive)
         outbound = self.prepare(scope["lb.exchange"], scope["headers"], watched.target)
@@ -99,7 +101,7 @@ class Forwarder:
             outbound.lines += b"expect: 100-continue\r\n"
         if self.introduces:
             outbound.header = introduction(self.dispatcher.pool.settings.proxy_header, scope, watched)
-        await self.carry(outbound, scope, receive, send)
+        return self.carry(outbound, scope, receive, send)
 
     def prepare(self, exchange: Exchange, headers: Fields, target: bytes) -> Outbound:
         """Make what all attempts send.
@@ -211,9 +213,11 @@ class Forwarder:
         outbound.attempt = None
         connection = response.connection
         fields = self.relay.fields(outbound.exchange, connection)
+        kept = self._switch.begin(outbound, watched, attempt.backend)
         try:
-            await self._switch.carry(outbound, watched, attempt.backend, cast("Connection", connection), fields)
+            await kept.run(cast("Any", watched), cast("Connection", connection), fields)
         finally:
+            self._switch.end(kept)
             self.dispatcher.leave(attempt)
 
     async def _attempt(self, outbound: Outbound, receive: Receive, watched: ClientConnection) -> UpstreamResponse:

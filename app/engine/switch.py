@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from app.engine.door import Door
 from app.engine.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from app.domain.backend import Backend
-    from app.domain.headers import Fields
     from app.engine.asgi import ClientConnection, Switchable
+    from app.engine.bridge import Bridge
     from app.engine.outbound import Outbound
-    from app.engine.transport.connection import Connection
     from app.engine.tunnels import Tunnels
 
 
@@ -46,25 +45,19 @@ class Switch:
                 cast("Switchable", client).keep_alive = False
                 return
 
-    async def carry(
-        self, outbound: Outbound, client: ClientConnection, backend: Backend, connection: Connection, fields: Fields
-    ) -> None:
-        """Carry what *backend* has switched to on *connection*, to its end; the client's 101 has *fields*.
-
-        Raises:
-            ProxyError: the client was not told anything.
-        """
-        exchange = outbound.exchange
+    def begin(self, outbound: Outbound, client: ClientConnection, backend: Backend) -> Tunnel | Bridge:
+        """What carries to and from *backend* what they have switched to by its `run`, which `end` has to follow."""
         if isinstance(client, Door):
             from app.engine.bridge import Bridge  # noqa: PLC0415  # under another server only: it takes 75 ms to load
 
-            kept: Tunnel | Bridge = Bridge(exchange, backend, self._timeout)
+            kept: Tunnel | Bridge = Bridge(outbound.exchange, backend, self._timeout)
         else:
             websocket = outbound.upgrade.lower() == b"websocket"
-            kept = Tunnel(exchange, backend, self._timeout, websocket=websocket)
+            kept = Tunnel(outbound.exchange, backend, self._timeout, websocket=websocket)
         self._tunnels.keep(kept)
         outbound.let_go()
-        try:
-            await kept.run(cast("Any", client), connection, fields)
-        finally:
-            self._tunnels.ended(kept)
+        return kept
+
+    def end(self, kept: Tunnel | Bridge) -> None:
+        """It has ended."""
+        self._tunnels.ended(kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -36,8 +36,8 @@ class Gateway:
         self.apps = apps
         self._encoded_slash = encoded_slash
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Route one request.
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Route one request, and let its group go on: no frame of ours waits for that.
 
         Raises:
             BadRequest: for a path that can be read in two ways.
@@ -48,7 +48,7 @@ class Gateway:
         """
         exchange: Exchange = scope["lb.exchange"]
         exchange.group = name = self.route(scope, exchange.host, exchange.client)
-        await self.apps[name](scope, receive, send)
+        return self.apps[name](scope, receive, send)
 
     def route(self, scope: Scope, host: str, client: str) -> str:
         """The name of the group; raises as calling does."""

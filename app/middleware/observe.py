@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 from app.domain.errors import ClientGone, InternalError
@@ -22,7 +22,7 @@ class Observe:
         self._append = journal.append
         self._clock = clock
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Go on with `scope["lb.exchange"]`; nobody's `send` is wrapped, who answers notes it there."""
         if "lb.edge" not in (scope.get("extensions") or ()):  # another server, which has not done that
             scope["headers"] = without_listed(scope["headers"])
@@ -37,13 +37,16 @@ class Observe:
         peer = client[0] if client else "unix"
         scope["lb.exchange"] = exchange = Exchange(self._clock(), peer, scope["scheme"], scope["method"], host, path)
         if client or _on_unix_socket(scope):
-            await self.close_after(self.app, scope, receive, send)
-        else:  # reset right after sending: there is nobody to answer, and no address to count it by
-            exchange.peer = exchange.client = ""
-            exchange.error = ClientGone("reset before the request was looked at")
-            exchange.status = 499
-            exchange.ended = exchange.started
-            self.close(exchange)
+            return self.close_after(self.app, scope, receive, send)
+        return self._close_unseen(exchange)
+
+    async def _close_unseen(self, exchange: Exchange) -> None:
+        """It was reset right after sending: there is nobody to answer, and no address to count it by."""
+        exchange.peer = exchange.client = ""
+        exchange.error = ClientGone("reset before the request was looked at")
+        exchange.status = 499
+        exchange.ended = exchange.started
+        self.close(exchange)
 
     async def close_after(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Run *app* for what is left of the exchange, and close that."""

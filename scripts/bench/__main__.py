@@ -132,7 +132,7 @@ def main() -> int:
     """Exit status: 0, or 1 when a scenario could not be played or an answer was wrong."""
     asked = arguments()
     if asked.list:
-        print("\n".join(f"{name:10} {scenario.about}" for name, scenario in SCENARIOS.items()))
+        print("\n".join(f"{name:11} {scenario.about}" for name, scenario in SCENARIOS.items()))
         print("peers:", ", ".join(PEERS))
         return 0
     if asked.install:

@@ -1,4 +1,4 @@
-"""What the proxies forward to: an nginx with one worker and 1 KiB, or the program that takes and gives 100 MiB."""
+"""What the proxies forward to: an nginx with one worker and 1 KiB, HAProxy where HTTP/2 is compared, or a program."""
 
 from __future__ import annotations
 
@@ -46,6 +46,26 @@ def several(directory: Path, count: int) -> Ready:
     listen = "\n".join(f"listen 127.0.0.1:{port};" for port in ports)
     answer = f'access_log off; location / {{ default_type text/plain; return 200 "{BODY.decode()}"; }}'
     return nginx_main(directory, "backend", f"server {{ {listen} {answer} }}"), tuple(ports)
+
+
+def both(directory: Path) -> Ready:
+    """The same by HAProxy: over HTTP/1.1 on the first port, over HTTP/2 on the second. Raises Missing."""
+    binary = program("haproxy", "apt-get install haproxy")
+    ports = free_ports(2)
+    config = directory / "backend.cfg"
+    config.write_text(f"""
+global
+    nbthread 1
+defaults
+    mode http
+    timeout client 600s
+    timeout http-keep-alive 600s
+frontend front
+    bind 127.0.0.1:{ports[0]}
+    bind 127.0.0.1:{ports[1]} proto h2
+    http-request return status 200 content-type text/plain string "{BODY.decode()}"
+""")
+    return [binary, "-f", str(config)], tuple(ports)
 
 
 def reading(directory: Path) -> Ready:

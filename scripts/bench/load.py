@@ -25,6 +25,7 @@ class Load:
 
     requests: int
     connections: int
+    """As many requests at a time: of a proxy with several streams on a connection, so many times fewer of them."""
     tls: bool = False
     body: int = 0
     """Bytes of each request, which is then a POST."""
@@ -63,7 +64,9 @@ def check_answer(peer: Peer, tls: bool, body: int = 0) -> None:
 
 def command(peer: Peer, load: Load, directory: Path) -> list[str]:
     """What h2load is told; it logs to times.tsv in *directory*."""
-    words = [load_generator(), "--h1", "-t", "1", "-c", str(load.connections), "-n", str(load.requests)]
+    way = ["-m", str(peer.streams)] if peer.streams else ["--h1"]
+    connections = max(load.connections // (peer.streams or 1), 1)
+    words = [load_generator(), *way, "-t", "1", "-c", str(connections), "-n", str(load.requests)]
     words.append(f"--log-file={directory}/times.tsv")
     if load.body:
         body = directory / "body"

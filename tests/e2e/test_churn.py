@@ -114,14 +114,16 @@ def descriptors(balancer: Balancer) -> int:
 
 
 @pytest.mark.parametrize(
-    ("warm", "count"), [(2_000, 3_000), pytest.param(200_000, 100_000, marks=pytest.mark.long)], ids=["short", "long"]
+    ("warm", "count", "more"),
+    [(2_000, 3_000, 0.03), pytest.param(200_000, 100_000, 0.02, marks=pytest.mark.long)],
+    ids=["short", "long"],
 )
-def test_nothing_is_left(driver: str, many: Many, warm: int, count: int) -> None:
+def test_nothing_is_left(driver: str, many: Many, warm: int, count: int, more: float) -> None:
     """
-    No descriptor, no place in flight, no task, and at most 2 % more memory than there was before.
+    No descriptor, no place in flight, no task, and at most 2 % more memory than there was before; 3 % of the few.
 
     It takes 180 000 of them for memory to find its level, 5 % above that after 20 000; then it stays there to the KiB,
-    for 120 000 more at least. What is measured from an earlier moment on is that, and no leak.
+    for 120 000 more at least. What is measured from an earlier moment on is that, and no leak: 1.8 to 2.1 % of the few.
     """
     if driver == "direct" and count > 10_000:
         pytest.skip("upgrades take the general path with either driver")
@@ -137,7 +139,7 @@ def test_nothing_is_left(driver: str, many: Many, warm: int, count: int) -> None
         assert settled(lambda: descriptors(balancer)) <= open_before
         after = balancer.rss()
         print(f"\n  {count} WebSockets came and went: {before / KIB:.0f} KiB before, {after / KIB:.0f} after")
-        assert after <= before * 1.02
+        assert after <= before * (1 + more)
         balancer.terminate()
         assert balancer.wait(within=10) == 0  # a task that was left would be waited for
         assert "Cancel" not in balancer.stderr
@@ -146,10 +148,10 @@ def test_nothing_is_left(driver: str, many: Many, warm: int, count: int) -> None
 @pytest.mark.parametrize(
     ("how", "most", "flags"),
     [
-        ("tunnel", 30, ()),
+        ("tunnel", 20, ()),
         pytest.param("tunnel under TLS", 100, (), marks=pytest.mark.long),
-        ("bridge", 40, ("--http", "h11")),
-        pytest.param("bridge", 40, ("--http", "httptools"), marks=pytest.mark.long),
+        ("bridge", 32, ("--http", "h11")),
+        pytest.param("bridge", 32, ("--http", "httptools"), marks=pytest.mark.long),
     ],
 )
 def test_an_idle_one_costs_little(

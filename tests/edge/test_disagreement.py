@@ -27,6 +27,7 @@ KEPT = {
     ),
     "no Host": b"POST /0 HTTP/1.0\r\nX: y\r\n\r\n1\r\nx\r\n0\r\n\r\n",
     "two spaces": b"PUT  /0  HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:chunked\r\n\r\n0\r\n\r\n" + GET,
+    "an absolute target with an empty query": b"GET http://b:80/x? HTTP/1.1\r\nHost: a\r\n\r\n" + GET,
     "empty lines before a request": b"\r\n\r\n" + GET + b"\r\n" + GET,
     "a Host among the trailers": (
         b"POST /0 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nHost: b\r\n\r\n" + GET

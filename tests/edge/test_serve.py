@@ -11,9 +11,6 @@ from typing import Any
 
 import pytest
 
-from app.edge.listeners import Listener
-from app.edge.roles import Redirect
-from tests.edge.harness import Edge, statuses
 from tests.support import tls
 from tests.support.backend import Backend
 from tests.support.raw import Client, request
@@ -21,57 +18,6 @@ from tests.support.server import ROOT, Balancer, pool
 from tests.support.until import until
 
 SERVE = (sys.executable, "-m", "app", "serve")
-
-
-@pytest.mark.parametrize(
-    ("text", "listener"),
-    [
-        ("https://0.0.0.0:8443", Listener("https", "0.0.0.0", 8443)),
-        ("http://[::1]:80", Listener("http", "::1", 80)),
-        ("http://localhost:8080?redirect=https", Listener("http", "localhost", 8080, role="redirect")),
-        ("http://127.0.0.1:9000/?admin", Listener("http", "127.0.0.1", 9000, role="admin")),
-        ("unix:/run/l7lb.sock", Listener("unix", path="/run/l7lb.sock")),
-        ("unix:/run/l7lb.sock?admin", Listener("unix", path="/run/l7lb.sock", role="admin")),
-    ],
-)
-def test_addresses(text: str, listener: Listener) -> None:
-    assert Listener.parse(text) == listener
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "8443", "0.0.0.0:8443", "https://0.0.0.0", "https://:8443", "ftp://a:1", "http://a:1/path", "unix:", "unix://a/b",
-     "http://a:b", "http://a:99999", "http://u@a:1", "http://a:1?x", "http://a:1?redirect=http", "http://a:1?admin=1",
-     "https://a:1?redirect=https"],
-)  # fmt: skip
-def test_no_addresses(text: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  # urlsplit says some of it in its own words
-        Listener.parse(text)
-
-
-@pytest.mark.parametrize(
-    ("port", "host", "target", "location"),
-    [
-        (443, "a", "/x?y", "https://a/x?y"),
-        (443, "a:8080", "/", "https://a/"),
-        (8443, "a:80", "/%2F//", "https://a:8443/%2F//"),
-        (8443, "[::1]:80", "/", "https://[::1]:8443/"),
-    ],
-)
-async def test_redirect(port: int, host: str, target: str, location: str) -> None:
-    edge = Edge()
-    edge.config.loaded_app = Redirect(port)  # type: ignore[assignment]
-    edge.connect()
-    answer = await edge.feed(request(target, host=host))
-    assert f"\r\nlocation: {location}\r\n".encode() in answer
-    assert [exchange.status for exchange in edge.refused] == [308] == statuses(answer)
-
-
-async def test_nothing_to_redirect_to() -> None:
-    edge = Edge()
-    edge.config.loaded_app = Redirect(443)  # type: ignore[assignment]
-    edge.connect()
-    assert statuses(await edge.feed(b"GET / HTTP/1.0\r\n\r\n")) == [404]
 
 
 class Served(Balancer):

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from scripts.bench import backends, plot, pythons, report, talk
 from scripts.bench.bulk import BLOCK, Backend, download, upload
 from scripts.bench.figures import Sample, quartiles, ratios, summary
 from scripts.bench.load import Load, command, reading
-from scripts.bench.peers import PEERS, ours
+from scripts.bench.peers import PEERS, fronts, ours
 from scripts.bench.processes import cpu_ns, free_ports, tree, wait_for_port
 from scripts.bench.scenarios import SCENARIOS
 from scripts.bench.scenarios.rate import open_loop
@@ -126,6 +127,15 @@ def test_what_the_load_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "--rps=2.5000" in words(rps=10)
     assert f"--data={tmp_path / 'body'}" in words(body=10)
     assert (tmp_path / "body").stat().st_size == 10
+
+
+def test_streams_are_as_many_requests_at_a_time_on_fewer_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.bench.load.load_generator", lambda: "h2load")
+    for asked, connections in ((64, "16"), (1, "1")):
+        words = command(peer(streams=4), Load(100, asked), tmp_path)
+        assert words[:9] == ["h2load", "-m", "4", "-t", "1", "-c", connections, "-n", "100"]
 
 
 def test_the_open_loop_is_at_60_percent_in_whole_rounds_of_its_connections() -> None:
@@ -255,6 +265,44 @@ def test_the_second_driver_has_a_row_where_there_is_one(
         ours.l7lb_direct(site)
     ran(0, "ok: 100 groups")
     assert ours.l7lb_direct(site).env["LB_EDGE__DRIVER"] == "direct"
+
+
+@pytest.mark.parametrize("server", fronts.FRONTS)
+def test_l7lb_under_another_server_is_set_up_as_under_uvicorn(server: str, tmp_path: Path) -> None:
+    site = Site(tmp_path, (8081,), tls=False, python=Interpreter(sys.executable, "3.11.7", pgo=False))
+    built, plain = fronts.under(server)(site), ours.l7lb(site)
+    assert (built.env, built.target, built.streams) == (plain.env, plain.target, 4)
+    assert any(word.endswith(str(built.port)) for word in built.command)
+    assert built.version.startswith(f"{server} ")
+    assert "0.0.0.0" not in " ".join(built.command)
+
+
+def test_a_server_that_is_not_installed_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(fronts.FRONTS, "l7lb-none", fronts.FRONTS["granian"])
+    here = Interpreter(sys.executable, "3.11.7", pgo=False)
+    stage = Stage(Asked(pythons=(("", here),)), tmp_path, (0, 1), backends.small)
+    stage.ports = (8081,)
+    assert stage.set_up({"l7lb none": fronts.under("l7lb-none")}, tls=False) == []
+    assert "l7lb none is missing: pip install l7lb-none" in capsys.readouterr().out
+
+
+def test_one_haproxy_is_the_backend_of_both_versions_of_http(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "program", lambda *_: "haproxy")
+    command, (first, second) = backends.both(tmp_path)
+    config = Path(command[-1]).read_text()
+    assert (f"bind 127.0.0.1:{first}\n" in config, f"bind 127.0.0.1:{second} proto h2\n" in config) == (True, True)
+    by_row = {row: build(site).env for row, build in SCENARIOS["h2c"].rows.items()}
+    assert {row: env["LB_POOLS__A__BACKENDS"] for row, env in by_row.items()} == {
+        "l7lb asgi http": "http://127.0.0.1:8081",
+        "l7lb asgi h2c": "h2c://127.0.0.1:8082",
+        "l7lb direct http": "http://127.0.0.1:8081",
+        "l7lb direct h2c": "h2c://127.0.0.1:8082",
+    }
+    assert {row: env["LB_EDGE__DRIVER"] for row, env in by_row.items()} == {row: row.split()[1] for row in by_row}
 
 
 @pytest.fixture

