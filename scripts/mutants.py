@@ -61,7 +61,7 @@ PATIENCE = 10.0  # times as long as the test takes without a mistake
 PATIENT = 60  # seconds by the clock that every test may take
 LOOPS = {"event_loop_policy", "_function_scoped_runner", "request"}  # what pytest-asyncio asks for
 ROOM = 1 << 30  # bytes beyond what the tests take without a mistake
-HEAD = f"| {'module':40} | mutants | killed | survived |  share |\n|{'-' * 42}|--------:|-------:|---------:|-------:|"
+HEAD = f"| {'module':44} | mutants | killed | survived |  share |\n|{'-' * 46}|--------:|-------:|---------:|-------:|"
 
 
 @dataclass
@@ -356,7 +356,7 @@ def keep(module: Module) -> None:
 
 def line(name: str, made: int, lived: int) -> str:
     share = f"{1 - lived / made:.1%}" if made else "-"
-    return f"| {name:40} | {made:7} | {made - lived:6} | {lived:8} | {share:>6} |"
+    return f"| {name:44} | {made:7} | {made - lived:6} | {lived:8} | {share:>6} |"
 
 
 def tell(text: str) -> None:
