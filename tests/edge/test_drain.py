@@ -32,10 +32,18 @@ class TestDrain:
     async def test_it_finds_its_server(self, server: uvicorn.Server) -> None:
         assert running_server() is server
 
-    async def test_none_when_something_else_answers(self) -> None:
+    async def test_none_when_something_else_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody, or a method of another's."""
+        assert running_server() is None
+        monkeypatch.setattr(signal, "getsignal", lambda _: self.until)
+        assert running_server() is None
+        monkeypatch.setattr(signal, "getsignal", lambda _: asyncio.Event().set)
         assert running_server() is None
 
-    async def test_sigterm_drains_and_then_exits(self, server: uvicorn.Server) -> None:
+    async def test_sigterm_drains_and_then_exits(
+        self, server: uvicorn.Server, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", "l7lb")
         link = Link()
         drain = Drain(server, link, delay=0.05)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -43,6 +51,7 @@ class TestDrain:
         assert not server.should_exit
         await self.until(lambda: server.should_exit)
         assert server._captured_signals == []  # so the exit status will be 0
+        assert caplog.messages == ["draining: still accepting for 0.05 s"]
         drain.release()
 
     @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
@@ -76,9 +85,12 @@ class TestDrain:
         drain.release()
 
     async def test_release_gives_the_signals_back(self, server: uvicorn.Server) -> None:
-        drain = Drain(server, Link(), delay=3600.0)
+        """And nothing of it is left that would end the server later."""
+        drain = Drain(server, Link(), delay=0.01)
         drain.signalled()
         drain.release()
+        await asyncio.sleep(0.05)
+        assert not server.should_exit
         assert signal.getsignal(signal.SIGTERM) == server.handle_exit
         assert signal.getsignal(signal.SIGINT) == server.handle_exit
 
