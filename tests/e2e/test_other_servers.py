@@ -105,4 +105,4 @@ def test_a_client_that_leaves_takes_its_attempt_with_it(balancer: Balancer, back
         client.head()
     client.socket.close()
 
-    until(lambda: backend.connections[0].closed, "the attempt to be cancelled")
+    until(lambda: all(c.closed for c in backend.connections), "the attempt to be cancelled")

@@ -344,6 +344,8 @@ class Backend:
 
     async def _stop(self) -> None:
         self._server.close()
+        for _ in range(3):
+            await asyncio.sleep(0)  # until those that were accepted just now are made
         for c in self.connections:
             c.transport.abort()
             c._task.cancel()
