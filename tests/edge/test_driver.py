@@ -62,7 +62,7 @@ async def test_what_connection_lists_is_for_the_general_way() -> None:
     await edge.feed(GET[:-2] + b"Connection: x-a\r\nX-A: 1\r\nX-B: 2\r\n\r\n")
 
     assert driver.asked == []
-    assert [name for name, _ in edge.app.scopes[0]["headers"]] == [b"host", b"connection", b"x-b"]
+    assert [name for name, _ in edge.app.scopes[0]["headers"]] == [b"host", b"x-b"]
 
 
 async def test_who_the_client_is_is_handed_over() -> None:
