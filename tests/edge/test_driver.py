@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from app.domain.exchange import Exchange
-from tests.edge.harness import GET, Edge, early, ok
+from app.edge.link import Link
+from tests.edge.harness import GET, INET, Edge, early, ok
 from tests.edge.test_exchange import OLD, POST
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -63,6 +64,39 @@ async def test_what_connection_lists_is_for_the_general_way() -> None:
 
     assert driver.asked == []
     assert [name for name, _ in edge.app.scopes[0]["headers"]] == [b"host", b"x-b"]
+
+
+async def test_it_is_the_one_of_the_app_that_is_served() -> None:
+    asked = []
+
+    def driver(edge: Any, *request: Any) -> bool:
+        asked.append(request[0])
+        return False
+
+    edge = Edge()
+    edge.app.direct = driver  # type: ignore[attr-defined]
+    edge.connect()
+    await edge.feed(GET)
+
+    assert asked == [b"GET"]
+    assert edge.app.paths == ["/"]
+
+
+async def test_the_connections_tls_says_who_the_client_is() -> None:
+    """Asked once, as it is made."""
+    link = Link()
+    shown = []
+
+    def identify(tls: Any) -> Any:
+        shown.append(tls)
+        return lambda headers: [*headers, (b"x-who", tls.encode())]
+
+    link.identify = identify
+    edge = Edge(link=link, extra={**INET, "ssl_object": "alice"})
+    await edge.feed(GET + GET)
+
+    assert shown == ["alice"]
+    assert [scope["headers"][-1] for scope in edge.app.scopes] == [(b"x-who", b"alice")] * 2
 
 
 async def test_who_the_client_is_is_handed_over() -> None:
