@@ -153,7 +153,8 @@ def _tls(config: Config, tls: TlsSettings) -> ServerNames | None:
         restrict(config.ssl)
         return None
     first = certificate(made, config.ssl_certfile, config.ssl_keyfile, config.ssl_keyfile_password)
-    others = [certificate(made, each.cert, each.key) for each in tls.served if each.cert != config.ssl_certfile]
+    known = str(config.ssl_certfile)  # a string by flag, a path by `l7lb serve`
+    others = [certificate(made, each.cert, each.key) for each in tls.served if str(each.cert) != known]
     names = ServerNames([first, *others], guard, strict=tls.sni == "strict")
     config.ssl = names.front
     return names
