@@ -126,9 +126,9 @@ def split_target(url: bytes, method: bytes) -> tuple[bytes | None, bytes, bytes]
     absolute = _ABSOLUTE.fullmatch(url)
     if absolute is None:
         raise BadRequest("not a request target that can be served")
-    authority, path, query = absolute.groups()
+    authority, path, query = absolute.groups(b"")
     check_host(authority)
-    return authority, path or (b"*" if method == b"OPTIONS" and query is None else b"/"), query or b""
+    return authority, path or (b"*" if method == b"OPTIONS" and b"?" not in url else b"/"), query
 
 
 def shown(text: bytes) -> str:
