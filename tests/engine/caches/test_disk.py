@@ -161,7 +161,7 @@ async def test_what_a_killed_process_stored_is_there_for_the_next(make: Make, pa
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path), "0"], cwd=ROOT, stdout=subprocess.PIPE)
     assert writer.stdout is not None
     try:
-        until(lambda: len(list((path / "objects").rglob("*"))) > 40, "some files")
+        until(lambda: len(list((path / "objects").rglob("*"))) > 40, "some files", within=60)
     finally:
         writer.kill()
         writer.wait()
