@@ -257,9 +257,9 @@ class Run:
     def run(self, items: Sequence[pytest.Item]) -> None:
         """Those that need nothing of pytest first, and without it: they take a tenth of the time then."""
         if self.forked:
-            for item in filter(plain, items):
-                self.pytest_runtest_logstart(item.nodeid)
-                call(item)
+            for alone in filter(plain, items):
+                self.pytest_runtest_logstart(alone.nodeid)
+                call(alone)
             items = [item for item in items if not plain(item)]
         for item, after in zip(items, [*items[1:], None], strict=True) if items else ():
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
