@@ -213,11 +213,13 @@ class Forwarder:
         outbound.attempt = None
         connection = response.connection
         fields = self.relay.fields(outbound.exchange, connection)
-        kept = self._switch.begin(outbound, watched, attempt.backend)
         try:
-            await kept.run(cast("Any", watched), cast("Connection", connection), fields)
+            kept = self._switch.begin(outbound, watched, attempt.backend)
+            try:
+                await kept.run(cast("Any", watched), cast("Connection", connection), fields)
+            finally:
+                self._switch.end(kept)
         finally:
-            self._switch.end(kept)
             self.dispatcher.leave(attempt)
 
     async def _attempt(self, outbound: Outbound, receive: Receive, watched: ClientConnection) -> UpstreamResponse:

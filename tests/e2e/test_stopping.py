@@ -168,10 +168,11 @@ class TestWorkers:
             with Balancer(settings, *several(2)) as balancer:
                 assert [balancer.get("/").status for _ in range(50)] == [200] * 50
                 assert balancer.ask(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").status == 400
-                workers = children(balancer.process.pid)
-                assert len(workers) >= 2
+                workers, all_ = serving(balancer), children(balancer.process.pid)
+                assert len(workers) == 2
                 assert balancer.stop() == 0
-                until(lambda: not any(map(alive, workers)), "all to end")  # the resource tracker goes last
+                assert not any(map(alive, workers))
+                until(lambda: not any(map(alive, all_)), "the resource tracker to end")  # which it does when they have
 
     def test_what_is_in_flight_finishes(self) -> None:
         gate = Gate()

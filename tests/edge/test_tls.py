@@ -16,7 +16,7 @@ from app.edge import tls
 from app.edge.certificates import Loaded, ServerNames, certificate
 from app.renewal import Renewal
 from settings.tls import ClientCertificateSettings
-from tests.support.tls import Certificate, client
+from tests.support.tls import Certificate, client, handshake
 
 
 @pytest.fixture
@@ -29,28 +29,13 @@ def touch(file: Path) -> None:
     os.utime(file, ns=(1, file.stat().st_mtime_ns + 1_000_000_000))
 
 
-def shake(server: ssl.SSLContext, theirs: ssl.SSLContext, name: str | None = "localhost") -> ssl.SSLObject:
-    """A handshake in memory; the client's end. Raises SSLError."""
-    c_in, c_out = ssl.MemoryBIO(), ssl.MemoryBIO()
-    near = theirs.wrap_bio(c_in, c_out, server_hostname=name)
-    far = server.wrap_bio(c_out, c_in, server_side=True)
-    waiting = [near, far, near, far]
-    for end in waiting:
-        try:
-            end.do_handshake()
-        except ssl.SSLWantReadError:
-            continue
-    near.do_handshake()
-    return near
-
-
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_modern_clients_are_served(files: Certificate, version: ssl.TLSVersion) -> None:
     server = files.server()
     tls.policy(server)
     theirs = client(minimum_version=version, maximum_version=version)
     theirs.set_alpn_protocols(["h2", "http/1.1"])
-    end = shake(server, theirs)
+    end, _ = handshake(server, theirs)
     assert end.version() == version.name.replace("_", ".")
     assert end.selected_alpn_protocol() == "http/1.1"
 
@@ -61,7 +46,7 @@ def test_others_are_not(files: Certificate, suites: str) -> None:
     server = files.server()
     tls.policy(server)
     with pytest.raises(ssl.SSLError):
-        shake(server, client(maximum_version=ssl.TLSVersion.TLSv1_2, ciphers=suites))
+        handshake(server, client(maximum_version=ssl.TLSVersion.TLSv1_2, ciphers=suites))
 
 
 def bare() -> ssl.SSLContext:
@@ -90,7 +75,7 @@ def look(names: ServerNames) -> None:
 
 
 def serial(names: ServerNames) -> bytes:
-    found = shake(names.front, client()).getpeercert(binary_form=True)
+    found = handshake(names.front, client())[0].getpeercert(binary_form=True)
     assert found
     return found
 
@@ -174,7 +159,7 @@ def presented(names: ServerNames, theirs: ssl.SSLContext) -> bool:
     """Whether a client with a certificate comes in."""
     theirs.maximum_version = ssl.TLSVersion.TLSv1_2  # so that the client hears of it in the handshake
     try:
-        shake(names.front, theirs)
+        handshake(names.front, theirs)
     except ssl.SSLError:
         return False
     return True
@@ -212,7 +197,7 @@ def test_authorities_come_and_go(files: Certificate, tmp_path: Path) -> None:
     for name, comes in (("other.test", True), (None, True)):
         theirs = of(two)
         theirs.check_hostname = False
-        assert bool(shake(names.front, theirs, name)) is comes
+        assert bool(handshake(names.front, theirs, name)) is comes
 
 
 def test_a_new_set_of_authorities_waits_for_a_certificate_that_is_broken(files: Certificate, tmp_path: Path) -> None:
@@ -239,7 +224,7 @@ def several(tmp_path: Path) -> list[Certificate]:
 
 
 def served(context: ssl.SSLContext, name: str | None) -> set[str]:
-    found: dict[str, Any] = shake(context, client(check_hostname=False), name).getpeercert() or {}
+    found: dict[str, Any] = handshake(context, client(check_hostname=False), name)[0].getpeercert() or {}
     return {value for _, value in found["subjectAltName"]}
 
 

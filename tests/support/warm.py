@@ -1,9 +1,9 @@
 """
 Programs of ours that start at once: each is forked from a process that has imported what they all import.
 
-What is imported anew for each is `app.main`, which makes the app of its environment. It takes a fifth of the time, and
-the end-to-end tests start more than a thousand. What differs from a start by a person is tested where that is
-(`Balancer(..., cold=True)`, tests/scripts), and all with several workers start cold.
+What is imported anew for each is `app.main`, which makes the app of its environment. It takes a third of the time, and
+the end-to-end tests start more than a thousand. `Balancer(..., cold=True)` starts as a person does, for figures of
+memory; with several workers, and by the commands of the README (tests/scripts), it is always so.
 """
 
 from __future__ import annotations

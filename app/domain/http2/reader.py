@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from app.domain.http2 import frames
 from app.domain.http2.frames import Broken
@@ -29,10 +29,11 @@ class Reader:
         self._stream = 0
         self._flags = 0
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    def feed(self, data: bytes, begins: Callable[[int], object]) -> Iterator[tuple[int, int, int, bytes]]:
         """The frames that *data* completes: type, flags, stream and payload of each.
 
-        HEADERS come with all of their block, and without padding and priority; CONTINUATION do not come.
+        HEADERS come with all of their block, and without padding and priority; CONTINUATION do not come. *begins* is
+        told the stream of a block that comes in pieces with the first of them, and may raise.
 
         Raises:
             Broken: the first frame is not SETTINGS, one is longer than we allow, or a block of fields is interrupted,
@@ -61,6 +62,7 @@ class Reader:
             if kind == frames.HEADERS:
                 payload = _block(payload, flags)
                 if not flags & frames.END_HEADERS:
+                    begins(stream)
                     self._stream, self._flags, self._size, self._pieces = stream, flags, len(payload), [payload]
                     continue
             elif kind == frames.CONTINUATION:

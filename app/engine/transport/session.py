@@ -297,7 +297,7 @@ class Session:
             return
         some = False
         try:
-            for kind, flags, number, payload in self._reader.feed(data):
+            for kind, flags, number, payload in self._reader.feed(data, self._known):
                 some = True
                 self._take(kind, flags, number, payload)
                 if self.lost:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame, PingFrame, SettingsFrame
 
@@ -21,8 +19,13 @@ FIRST = HeadersFrame(1, b"abc", flags=["END_STREAM"]).serialize()
 def reader(most: int = 1000) -> Reader:
     """One that has seen the first SETTINGS."""
     begun = Reader(most)
-    assert list(begun.feed(SETTINGS)) == [BEGUN]
+    assert fed(begun, SETTINGS) == [BEGUN]
     return begun
+
+
+def fed(to: Reader, data: bytes) -> Frames:
+    """What comes of *data*, on whatever stream."""
+    return list(to.feed(data, lambda stream: None))
 
 
 def last(data: bytes, stream: int = 1) -> bytes:
@@ -56,14 +59,14 @@ COMES: Frames = [
 
 @pytest.mark.parametrize("size", [*range(1, 12), len(STREAM)])
 def test_frames_come_when_they_are_whole(size: int) -> None:
-    fed = Reader(1000)
-    pieces = (STREAM[at : at + size] for at in range(0, len(STREAM), size))
+    begun = Reader(1000)
+    pieces = [STREAM[at : at + size] for at in range(0, len(STREAM), size)]
 
-    assert list(itertools.chain.from_iterable(map(fed.feed, pieces))) == COMES
+    assert [frame for piece in pieces for frame in fed(begun, piece)] == COMES
 
 
 def test_what_comes_before_something_broken() -> None:
-    found = reader().feed(PingFrame(0, b"12345678").serialize() + last(b""))
+    found = reader().feed(PingFrame(0, b"12345678").serialize() + last(b""), print)
 
     assert next(found) == (frames.PING, 0, 0, b"12345678")
 
@@ -80,7 +83,7 @@ def test_what_comes_before_something_broken() -> None:
 )
 def test_the_first_frame_is_settings(data: bytes) -> None:
     with pytest.raises(Broken, match="no SETTINGS in the beginning") as broken:
-        list(Reader(1000).feed(data))
+        fed(Reader(1000), data)
 
     assert broken.value.code == frames.PROTOCOL_ERROR
 
@@ -100,17 +103,17 @@ def test_the_first_frame_is_settings(data: bytes) -> None:
 )
 def test_what_may_not_come(data: bytes, code: int, detail: str) -> None:
     with pytest.raises(Broken, match=detail) as broken:
-        list(reader().feed(data))
+        fed(reader(), data)
 
     assert broken.value.code == code
 
 
 def test_a_frame_of_16_384_bytes_is_the_longest() -> None:
-    assert list(reader().feed(b"\0\x40\0\x00\0\0\0\0\1" + bytes(16_384))) == [(frames.DATA, 0, 1, bytes(16_384))]
+    assert fed(reader(), b"\0\x40\0\x00\0\0\0\0\1" + bytes(16_384)) == [(frames.DATA, 0, 1, bytes(16_384))]
 
 
 def test_a_priority_and_no_block() -> None:
-    assert list(reader().feed(b"\0\0\5\x01\x24\0\0\0\1\0\0\0\0\0")) == [(frames.HEADERS, 0x24, 1, b"")]
+    assert fed(reader(), b"\0\0\5\x01\x24\0\0\0\1\0\0\0\0\0") == [(frames.HEADERS, 0x24, 1, b"")]
 
 
 @pytest.mark.parametrize(
@@ -121,14 +124,25 @@ def test_a_priority_and_no_block() -> None:
 def test_a_block_that_does_not_end(most: int, sizes: list[int]) -> None:
     """Three bytes and eight are more than ten; and empty pieces are pieces."""
     pieces = [ContinuationFrame(1, bytes(size)).serialize() for size in sizes]
-    fed = reader(most)
-    assert list(fed.feed(FIRST + b"".join(pieces[:-1]))) == []
+    begun = reader(most)
+    assert fed(begun, FIRST + b"".join(pieces[:-1])) == []
     with pytest.raises(Broken, match="does not end") as broken:
-        list(fed.feed(pieces[-1]))
+        fed(begun, pieces[-1])
 
     assert broken.value.code == frames.ENHANCE_YOUR_CALM
 
 
 def test_a_block_may_be_as_long_as_is_allowed() -> None:
-    assert [payload for *_, payload in reader(10).feed(FIRST + last(b"defghij"))] == [b"abcdefghij"]
-    assert len(list(reader().feed(FIRST + ContinuationFrame(1).serialize() * (MOST_PIECES - 2) + last(b"")))) == 1
+    assert [payload for *_, payload in fed(reader(10), FIRST + last(b"defghij"))] == [b"abcdefghij"]
+    assert len(fed(reader(), FIRST + ContinuationFrame(1).serialize() * (MOST_PIECES - 2) + last(b""))) == 1
+
+
+def test_the_stream_of_a_block_in_pieces_is_told_with_the_first() -> None:
+    """So that nobody waits for the rest of what may not be."""
+    told: list[int] = []
+    whole = HeadersFrame(5, b"x", flags=["END_HEADERS"]).serialize()
+    begun = reader()
+    assert list(begun.feed(whole + FIRST, told.append)) == [(frames.HEADERS, frames.END_HEADERS, 5, b"x")]
+    assert told == [1]
+    assert len(list(begun.feed(last(b"x"), told.append))) == 1
+    assert told == [1]

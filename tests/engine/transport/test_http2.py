@@ -839,7 +839,7 @@ def block(n: int, payload: bytes) -> bytes:
         [lambda _, n: raw(1, b"\x88", n, 1), ping()],
         [lambda _, n: raw(1, b"\x88", n, 1), lambda _, n: raw(9, b"", n + 2, 4)],
         [lambda _, n: raw(9, b"", n, 4)],
-        [raw(1, b"\x88", 7, 4 | 1)],
+        [lambda _, n: raw(1, b"\x88", 7, 1)],
         [lambda _, n: raw(5, b"\0\0\0\2\x88", n, 4)],
         [raw(3, b"\0\0\0\0", 7)],
         [lambda _, n: raw(3, b"\0", n)],
