@@ -32,6 +32,12 @@ KEPT = {
     "a Host among the trailers": (
         b"POST /0 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nHost: b\r\n\r\n" + GET
     ),
+    "a chunk size with zeros that zttp refuses": (
+        b"POST /0 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n00000000000000005\r\nhello\r\n0\r\n\r\n" + GET
+    ),
+    "one that both refuse": (
+        b"POST /0 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n000000000000000000000\r\n\r\n" + GET
+    ),
     "a quotation mark in a target": GET.replace(b"/1", b'/"') + GET,
     "a tunnel": b"CONNECT /0 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello" + GET,
 }
@@ -96,6 +102,12 @@ def test_each_of_both_is_heard(reader: type[Reader], monkeypatch: pytest.MonkeyP
     with Between("asgi") as between:
         assert between.play([CHUNKS]) == ""
         assert f"{reader.__name__[2:].lower()} reads as request 0" in between.play([CHUNKS.replace(b"5", b"5;a")])
+
+
+def test_before_such_zeros_nothing_is_passed_over(between: Between, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = ByH11.feed
+    monkeypatch.setattr(ByH11, "feed", lambda self, data: feed(self, data.replace(b"5;", b"4;")))
+    assert "h11 reads as request 0" in between.play([CHUNKS.replace(b"5", b"5;a") + KEPT["one that both refuse"]])
 
 
 @pytest.mark.long
