@@ -58,7 +58,7 @@ RUN = ROOT / ".run" / "mutants"
 EXAMPLES = 10
 START = 1.0  # seconds of the processor that every test may take
 PATIENCE = 10.0  # times as long as the test takes without a mistake
-PATIENT = 60  # seconds by the clock that every test may take
+PATIENT = 10  # seconds by the clock that every test may take
 LOOPS = {"event_loop_policy", "_function_scoped_runner", "request"}  # what pytest-asyncio asks for
 ROOM = 1 << 30  # bytes beyond what the tests take without a mistake
 HEAD = f"| {'module':44} | mutants | killed | survived |  share |\n|{'-' * 46}|--------:|-------:|---------:|-------:|"
@@ -310,7 +310,7 @@ def limit(seconds: float) -> None:
     most = round(START + PATIENCE * seconds)
     used = resource.getrusage(resource.RUSAGE_SELF)
     resource.setrlimit(resource.RLIMIT_CPU, (ceil(used.ru_utime + used.ru_stime) + most, resource.RLIM_INFINITY))
-    signal.alarm(PATIENT + 100 * most)  # it may wait without working, and a busy machine may make it wait
+    signal.alarm(PATIENT + 10 * most)  # it may wait without working, and a busy machine may make it wait
 
 
 def quieten(numbers: int) -> None:

@@ -109,7 +109,7 @@ class Acceptor:
             # looked at first: of what is there, only what belongs to the header may be taken
             seen = sock.recv(LONGEST_2, socket.MSG_PEEK)
             if not seen:
-                raise ConnectionResetError("cut short")
+                raise ConnectionResetError
             wanted = length(header + seen)
             header += sock.recv(min(len(seen), wanted - len(header)))
         return ends(header)

@@ -100,8 +100,8 @@ class Server(uvicorn.Server):
         if listener.role == "admin":
             return Below(app, self._prefix, inside=True)
         if listener.role == "redirect":
-            ports = [_port(other, sock) for other, sock in self._listeners if other.scheme == "https"]
-            return Redirect(ports[0], app if self._challenges else None)
+            secure = next(sock for other, sock in self._listeners if sock and other.scheme == "https")
+            return Redirect(_port(secure), app if self._challenges else None)
         if any(other.role == "admin" for other, _ in self._listeners):
             return Below(app, self._prefix, inside=False)
         return app
@@ -163,10 +163,10 @@ def _open(listener: Listener) -> socket.socket | None:
         raise OSError(error.errno, error.strerror, str(listener)) from error
 
 
-def _port(listener: Listener, sock: socket.socket | None) -> int:
-    return listener.port if sock is None else int(sock.getsockname()[1])
+def _port(sock: socket.socket) -> int:
+    return int(sock.getsockname()[1])
 
 
 def _named(listener: Listener, sock: socket.socket | None) -> str:
     """The address with the port that was really taken."""
-    return str(listener if sock is None else Listener(listener.scheme, listener.host, _port(listener, sock)))
+    return str(listener if sock is None else Listener(listener.scheme, listener.host, _port(sock)))

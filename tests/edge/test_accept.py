@@ -214,7 +214,7 @@ async def test_what_is_no_header_ends_the_connection(
     assert server.made == []
     (message,) = caplog.messages
     assert message.startswith("a connection from 127.0.0.1 was closed: ")
-    assert len(message) > len("a connection from 127.0.0.1 was closed: ")
+    assert message.rpartition(": ")[2] not in ("", "None")
 
 
 @pytest.mark.parametrize("data", [b"", LINE[:10], tcp4()[:-1]])

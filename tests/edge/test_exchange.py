@@ -410,6 +410,12 @@ class TestDisconnect:
             edge.eof()
             assert edge.transport.closed
 
+    async def test_half_close_is_no_excuse_for_half_a_head(self) -> None:
+        edge = Edge(waits, half_close=True)
+        await edge.feed(GET + GET[:9])
+        edge.eof()
+        assert edge.transport.closed
+
     async def test_a_client_that_reset_before_we_knew_its_address(self) -> None:
         edge = Edge(extra={"sockname": ("127.0.0.1", 1)})
         assert edge.transport.aborted
@@ -463,6 +469,33 @@ class TestDeadlines:
         assert await edge.settle() == b""
         edge.loop.advance(0.2)
         assert statuses(await edge.settle()) == [408]
+
+    @pytest.mark.parametrize("with_the_first", [b"", b"G"])
+    async def test_a_second_head_that_comes_by_drops_gets_408(self, with_the_first: bytes) -> None:
+        """Its bytes do not prolong it, whether they began before or after the first answer."""
+        edge = Edge(header_timeout=2.0)
+        await edge.feed(GET + with_the_first)
+        for byte in HOST[len(with_the_first) :][:3]:
+            await edge.feed(bytes([byte]))
+            edge.loop.advance(0.6)
+            assert await edge.settle() == b""
+        edge.loop.advance(0.3)
+        assert statuses(await edge.settle()) == [408]
+
+    async def test_a_malformed_body_is_waited_for_by_nobody(self) -> None:
+        """Nothing is due until the app wants it."""
+        go = asyncio.Event()
+
+        async def app(app: Any, scope: Any, receive: Any, send: Any) -> None:
+            await go.wait()
+            await receive()
+
+        edge = Edge(app)
+        await edge.feed(POST + b"\r\nh", b"\x00")
+        edge.loop.advance(100_000.0)
+        assert not edge.transport.closed
+        go.set()
+        await edge.settle()
 
     async def test_half_a_pipelined_head_is_timed_from_the_response_on(self) -> None:
         go = asyncio.Event()
@@ -585,6 +618,7 @@ class TestStopping:
         if begun:
             await edge.feed(begun)
         edge.protocol.shutdown()
+        edge.loop.advance(0.9)
         assert not edge.transport.closed
         answer = await edge.feed(GET[len(begun) :])
         assert b"connection: close" in answer

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from app.edge.protocol import MAX_PIPELINED, PIPELINED
-from tests.edge.harness import GET, Edge, early, statuses, waits
+from tests.edge.harness import GET, App, Edge, early, reply, statuses, waits
 
 HOST = b"GET / HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: a\r\n"
@@ -271,6 +274,7 @@ async def test_a_malformed_body_reaches_the_app_as_an_error(chunks: bytes) -> No
     ("body", "expected"),
     [
         (b"\r\n", b""),
+        (b"Content-Length: 1\r\n\r\nh", b"h"),
         (b"Content-Length: 5\r\n\r\nhello", b"hello"),
         (b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", b"hello"),
     ],
@@ -320,6 +324,24 @@ class TestPipelining:
         assert edge.transport.paused
         assert len(edge.app.calls) == 1
 
+    async def test_reading_goes_on_when_fewer_wait(self) -> None:
+        """The answer that lets it go on is not the first: as many as may wait still do."""
+        turn = asyncio.Semaphore(0)
+
+        async def app(app: App, scope: Any, receive: Any, send: Any) -> None:
+            await turn.acquire()
+            await reply(send, b"")
+
+        edge = Edge(app)
+        await edge.feed(GET * (PIPELINED + 2))
+        assert edge.transport.paused
+        turn.release()
+        assert statuses(await edge.settle()) == [200]
+        assert edge.transport.paused
+        turn.release()
+        assert statuses(await edge.settle()) == [200]
+        assert not edge.transport.paused
+
     async def test_bounded(self) -> None:
         """However many come in one piece; the last one served says that it is the last."""
         edge = Edge()
@@ -343,6 +365,13 @@ class TestPipelining:
         assert b"connection: close" in answer
         assert len(edge.app.calls) == 1
         assert edge.refused == []
+
+    async def test_what_is_malformed_behind_connection_close_is_waited_for(self) -> None:
+        """A close would be a reset, that could take the answer away from the client (RFC 9112 section 9.6)."""
+        edge = Edge()
+        assert statuses(await edge.feed(HOST + b"Connection: close\r\n\r\n\0\0")) == [200]
+        assert edge.transport.eof
+        assert not edge.transport.closed
         assert edge.transport.eof
 
     async def test_what_waits_is_dropped_when_the_client_goes(self) -> None:
@@ -428,6 +457,46 @@ class TestLimits:
         assert statuses(await edge.feed(b"0\r\n\r\n")) == [200]
         assert edge.app.bodies == [b"x" * 5000]
 
+    async def test_the_data_of_chunks_is_no_extension(self) -> None:
+        """However many bytes they are."""
+        edge = Edge(max_header_bytes=1024)
+        await edge.feed(CHUNKED)
+        for _ in range(20):
+            await edge.feed(b"200\r\n" + b"x" * 512 + b"\r\n")
+        assert statuses(await edge.feed(b"0\r\n\r\n")) == [200]
+        assert edge.app.bodies == [b"x" * 20 * 512]
+
+    async def test_a_body_that_ends_in_the_same_piece_leaves_no_room_to_the_next(self) -> None:
+        edge = Edge(max_header_bytes=1024)
+        await edge.feed(CHUNKED + b"400\r\n" + b"x" * 1024 + b"\r\n0\r\n\r\n" + CHUNKED)
+        assert statuses(await edge.feed(b"0\r\n" + b"x: y\r\n" * 190)) == [400]
+
+    @pytest.mark.parametrize("requests", [1, 2])
+    async def test_limit_concurrency_of_requests(self, requests: int) -> None:
+        """As many as are allowed, and no more, on however few connections."""
+        edge = Edge(waits)
+        edge.config.limit_concurrency = requests
+        for _ in range(requests):
+            edge.state.connections.clear()
+            edge.connect()
+            await edge.feed(GET)
+        assert len(edge.app.calls) == requests
+        edge.state.connections.clear()
+        edge.connect()
+        assert statuses(await edge.feed(GET)) == [503]
+
+    @pytest.mark.parametrize("connections", [1, 2])
+    async def test_limit_concurrency_of_connections(self, connections: int) -> None:
+        """With this one, however idle the others are."""
+        edge = Edge()
+        edge.state.connections.clear()
+        edge.config.limit_concurrency = connections
+        for _ in range(connections):
+            edge.connect()
+        assert statuses(await edge.feed(GET)) == [200]
+        edge.connect()
+        assert statuses(await edge.feed(GET)) == [503]
+
     async def test_limit_concurrency(self) -> None:
         edge = Edge(waits)
         edge.config.limit_concurrency = 1
@@ -459,3 +528,16 @@ async def test_a_refused_exchange_says_who_asked_for_what() -> None:
         exchange.client, exchange.method, exchange.host, exchange.path, exchange.scheme, exchange.status,
     ) == ("192.0.2.1", "PUT", "a", "/x", "http", 400)  # fmt: skip
     assert exchange.ended >= exchange.started > 0
+
+
+async def test_a_refused_exchange_without_a_host_says_none() -> None:
+    edge = Edge()
+    await edge.feed(b"GET / HTTP/1.1\r\n\r\n")
+    assert edge.refused[0].host == ""
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.2", b"HTTP/2.0"])
+async def test_another_version_is_named(version: bytes) -> None:
+    edge = Edge()
+    await edge.feed(b"GET / %b\r\nHost: a\r\n\r\n" % version)
+    assert str(edge.refused[0].error) == "not HTTP/1.1"

@@ -57,6 +57,15 @@ async def test_a_switch_takes_what_came_with_it(pieces: str) -> None:
     assert not edge.state.connections
 
 
+async def test_a_switch_is_a_request_that_was_served() -> None:
+    answer = Answer()
+    edge = Edge(answer)
+    await edge.feed(GET, GET, ASKED)
+    answer.gate.set()
+    await edge.settle()
+    assert edge.state.total_requests == 3
+
+
 async def test_what_is_offered() -> None:
     """In the client's order, lower-cased, without h2c."""
     answer = Answer()
@@ -74,6 +83,24 @@ async def test_an_answer_that_ignores_it_makes_requests_of_the_rest() -> None:
     answer.gate.set()
     assert statuses(await edge.settle(3)) == [200, 200, 200]
     assert edge.app.paths == ["/ws", "/", "/"]
+
+
+async def test_where_nothing_came_behind_it_the_connection_is_idle() -> None:
+    answer = Answer()
+    answer.how = "ignore"
+    edge = Edge(answer, keep_alive=5.0)
+    assert edge.protocol.buffered == 0
+    await edge.feed(ASKED, GET)
+    assert edge.protocol.buffered == len(GET)
+    answer.gate.set()
+    await edge.settle(3)
+    assert edge.protocol.buffered == 0
+
+    assert statuses(await edge.feed(ASKED)) == [200]
+    edge.loop.advance(4.9)
+    assert not edge.transport.closed
+    edge.loop.advance(0.2)
+    assert edge.transport.closed
 
 
 async def test_an_answer_that_refuses_it_ends_the_connection() -> None:
@@ -94,7 +121,9 @@ async def test_what_is_kept_is_bounded() -> None:
     """The client is made to wait, and goes on with the switch."""
     answer = Answer()
     edge = Edge(answer)
-    await edge.feed(ASKED, b"x" * (HIGH_WATER + 1))
+    await edge.feed(ASKED, b"x" * HIGH_WATER)
+    assert not edge.transport.paused
+    await edge.feed(b"x")
     assert edge.transport.paused
     answer.gate.set()
     await edge.settle()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hmac
+
 import pytest
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
-from app.middleware.admin_token import FAILURES, KNOWN, PERIOD, Tries, _of_another_site
+from app.middleware.admin_token import FAILURES, KNOWN, PERIOD, AdminToken, Tries, _of_another_site
 from tests.support.clock import Clock
 
 
@@ -67,3 +70,33 @@ def test_without_a_token_nothing_is_tried() -> None:
 def test_pages_of_other_sites(fields: dict[str, str], other: bool) -> None:
     headers = [(b"host", b"lb.test:8000"), *((name.encode(), value.encode()) for name, value in fields.items())]
     assert _of_another_site(headers) is other
+
+
+TOKEN = b"the operator's token"
+
+
+@pytest.mark.parametrize("scheme", [b"Bearer", b"Basic", b""])
+@pytest.mark.parametrize("given", [TOKEN, TOKEN[:-1], TOKEN + b"x", b"x" * len(TOKEN), b"", b"y" * 5000, None])
+async def test_whatever_is_given_is_compared_in_the_same_time(
+    monkeypatch: pytest.MonkeyPatch, given: bytes | None, scheme: bytes
+) -> None:
+    """Once, by that which takes as long where all is different, and digests of the same length: it alone decides."""
+    compared: list[tuple[int, int]] = []
+    passed: list[Scope] = []
+
+    def never(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return False
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        passed.append(scope)
+
+    monkeypatch.setattr(hmac, "compare_digest", never)
+    asks = AdminToken(app, token=TOKEN.decode(), tries=Tries(Clock()))
+    fields = [] if given is None else [(b"authorization", b"%b %b" % (scheme, given))]
+    with pytest.raises(HTTPException) as refused:
+        await asks({"type": "http", "headers": fields, "client": ("192.0.2.1", 1)}, None, None)  # type: ignore[arg-type]
+
+    assert refused.value.status_code == 401
+    assert compared == [(64, 64)]
+    assert not passed

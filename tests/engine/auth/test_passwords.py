@@ -10,6 +10,7 @@ from hashlib import scrypt
 import bcrypt
 import pytest
 
+from app.engine.auth import passwords
 from app.engine.auth.passwords import apr1, check_of, users_of
 from settings.problems import Wrong
 
@@ -38,6 +39,23 @@ def test_the_password_is_right_and_others_are_not(kind: str) -> None:
     assert check(b"secret")
     for wrong in (b"", b"Secret", b"secret ", b"secret\0", b"\0", b"\xff" * 80, LONG, b"x" * 100_000):
         assert not check(wrong)
+
+
+@pytest.mark.parametrize("kind", ["scrypt", "apr1"])
+@pytest.mark.parametrize("password", [b"secret", b"Secret", b"", b"x" * 1000])
+def test_hashes_are_compared_in_the_same_time(monkeypatch: pytest.MonkeyPatch, kind: str, password: bytes) -> None:
+    """Once, by that which takes as long where all is different, and it alone decides. Those of bcrypt it compares."""
+    compared = []
+
+    def never(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return False
+
+    monkeypatch.setattr(passwords, "compare_digest", never)
+
+    assert not check_of(HASHES[kind])(password)
+    assert len(compared) == 1
+    assert compared[0][0] == compared[0][1] > 20
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
