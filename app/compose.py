@@ -13,6 +13,7 @@ from app.admin.reload import Reloads
 from app.admin.routes import routes as admin_routes
 from app.domain.membership import Change
 from app.domain.tally import Tally, rules_of
+from app.domain.trace import Ids
 from app.edge.crowd import Crowd
 from app.edge.link import Link
 from app.engine.acme.keeper import Keeper
@@ -73,6 +74,7 @@ def create_app(settings: Settings) -> Planes:
     table = plan(settings)  # before anything is opened
     prepare(settings)  # before a listener looks for its certificates
     rng = Random()
+    ids = Ids(rng)
 
     # The backends, and the way to them
     topology = Topology(rng=rng)
@@ -99,7 +101,7 @@ def create_app(settings: Settings) -> Planes:
 
     held = Buffered(settings.edge.max_buffered, waiting) if settings.edge.max_buffered else None
     signs = tuple(sign for sign in (lag, held) if sign is not None)
-    ground = Ground(topology, client, state, copies, tunnels, stores, authorities, rng)
+    ground = Ground(topology, client, state, copies, tunnels, stores, authorities, rng, ids)
     now = build(settings, table, ground)
     gateway = Gateway(table, now.groups, settings.edge.encoded_slash)
 
@@ -135,7 +137,7 @@ def create_app(settings: Settings) -> Planes:
     journal = Journal(observers, [instruments.refused])
 
     # The data plane, from the inside out
-    rescue = Rescue(gateway, rng=rng)  # outside all that raise; inside Observe, so that its responses are timed
+    rescue = Rescue(gateway, ids=ids)  # outside all that raise; inside Observe, so that its responses are timed
     observe = Observe(rescue, journal=journal)  # outside all: sees 429, 503 and crashes; closes every exchange
     link.refused = journal.refuse
     direct: Direct | None = None
@@ -143,7 +145,7 @@ def create_app(settings: Settings) -> Planes:
         direct = Direct(
             prefix=settings.admin.prefix.encode(),
             find=gateway.find,
-            around=lambda app: partial(observe.close_after, Rescue(app, rng=rng)),
+            around=lambda app: partial(observe.close_after, Rescue(app, ids=ids)),
             close=observe.close,
         )
 
@@ -222,7 +224,7 @@ def create_app(settings: Settings) -> Planes:
         lifespan=partial(lifespan, running=running),
         direct=direct,
         limits=lambda: link.settings,
-        refusing=lambda error: Observe(Rescue(raising(error), rng=rng), journal=journal),
+        refusing=lambda error: Observe(Rescue(raising(error), ids=ids), journal=journal),
     )
 
     put()

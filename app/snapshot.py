@@ -31,6 +31,7 @@ from app.middleware.rate_limit import Limiter, rate_limited
 
 if TYPE_CHECKING:
     from app.domain.routing import RouteTable
+    from app.domain.trace import Ids
     from app.engine.asgi import ASGIApp
     from app.engine.client import Client
     from app.engine.mirror import Copies
@@ -60,6 +61,7 @@ class Ground:
     stores: Stores
     authorities: Authorities
     rng: Random
+    ids: Ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def build(settings: Settings, table: RouteTable, ground: Ground, former: Snapsho
         return Forwarder(
             dispatchers[pool],
             client=ground.client,
-            head=RequestHeadRule(settings.forwarded, forwarded, FieldRules.of(group.request_headers), ground.rng),
+            head=RequestHeadRule(settings.forwarded, forwarded, FieldRules.of(group.request_headers), ground.ids),
             relay=Relay(settings.forwarded.via, FieldRules.of(group.response_headers, OWNED if group.cors else ())),
             target=Target.of(group),
             own_host=group.host_header == "backend",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from math import inf
+from typing import Final
 from urllib.parse import urlsplit
 
 from app.domain.breaker import OPEN, Breaker
@@ -12,8 +13,8 @@ from app.domain.health import Health, State
 from settings.pools import BackendSettings
 from settings.resilience import BreakerSettings, HealthSettings
 
-_PORTS = {"http": 80, "https": 443, "h2c": 80}
-_UNSAID = BreakerSettings()
+_PORTS: Final = {"http": 80, "https": 443, "h2c": 80}
+_UNSAID: Final = BreakerSettings()
 
 
 def locate(spec: BackendSettings) -> tuple[str, str, int]:

@@ -10,14 +10,15 @@ from abc import ABC, abstractmethod
 from functools import lru_cache
 from ipaddress import IPv6Address
 from math import ceil, floor
+from typing import Final
 
 from app.domain.headers import Field
 from settings.limits import LimitSettings
 from settings.units import Rate
 
-SLACK = 0.001
+SLACK: Final = 0.001
 """Tokens: what rounding may be off by. Never adds up, so no window ever lets a whole token more through."""
-IPV6_PREFIX = 64
+IPV6_PREFIX: Final = 64
 """Bits of an IPv6 address that one customer of a provider has, and with it as many addresses as it likes."""
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
 
 from app.domain.headers import Field, listed
 
-_REMEMBERED = 4096
+_REMEMBERED: Final = 4096
 
 
 class TrustedProxies:

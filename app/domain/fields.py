@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from app.domain.headers import HOP_BY_HOP, NEVER_TRAILERS, Field, Fields, alike
 from settings.problems import Wrong
@@ -12,9 +12,9 @@ from settings.problems import Wrong
 if TYPE_CHECKING:
     from settings.groups import HeaderSettings
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
-_FRAMING = HOP_BY_HOP | {b"content-length"}
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5
+_FRAMING: Final = HOP_BY_HOP | {b"content-length"}
 
 
 class FieldRules:

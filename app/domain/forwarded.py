@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from app.domain.client import TrustedProxies
 from app.domain.headers import Field, listed
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from app.domain.exchange import Exchange
     from settings.telemetry import ForwardedSettings
 
-_X_FORWARDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
-_PORTS = {"http": b"80", "https": b"443"}
-_REMEMBERED = 4096
+_X_FORWARDED: Final = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port")
+_PORTS: Final = {"http": b"80", "https": b"443"}
+_REMEMBERED: Final = 4096
 
 
 class ForwardedRule:

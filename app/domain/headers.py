@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import product
+from typing import Final
 
 from app.domain.errors import ResponseInvalid
 
 Field = tuple[bytes, bytes]
 Fields = list[Field]
 
-HOP_BY_HOP = frozenset(
+HOP_BY_HOP: Final = frozenset(
     {
         b"connection",
         b"keep-alive",
@@ -29,17 +30,17 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110 section 7.6.1 and what older proxies left behind."""
 
-DIGITS = 19
+DIGITS: Final = 19
 """Of a Content-Length, at most: those of a signed 64 bit number. More zeros in front are not read everywhere."""
-LARGEST = (1 << 63) - 1
+LARGEST: Final = (1 << 63) - 1
 """The largest signed 64 bit number. To who reads into one, a larger Content-Length is negative."""
 
-CLIENT_CERTIFICATE = frozenset(
+CLIENT_CERTIFICATE: Final = frozenset(
     {b"client-cert", b"client-cert-chain", b"x-client-cert-subject", b"x-client-cert-names", b"x-client-cert-sha256"}
 )
 """What only we say of a client, when it is asked for a certificate; the first two are of RFC 9440."""
 
-NEVER_TRAILERS = HOP_BY_HOP | CLIENT_CERTIFICATE | {
+NEVER_TRAILERS: Final = HOP_BY_HOP | CLIENT_CERTIFICATE | {
     b"host", b"content-length", b"content-encoding", b"content-type", b"content-range", b"content-location",
     b"authorization", b"www-authenticate", b"authentication-info", b"proxy-authentication-info", b"cookie",
     b"set-cookie", b"cache-control", b"expect", b"max-forwards", b"range", b"age", b"date", b"expires", b"location",
@@ -48,17 +49,17 @@ NEVER_TRAILERS = HOP_BY_HOP | CLIENT_CERTIFICATE | {
 }  # fmt: skip
 """What says how a message is framed, routed, modified, authenticated or understood: RFC 9110 section 6.5.1."""
 
-OF_THE_CONNECTION = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
+OF_THE_CONNECTION: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 """What `Connection` cannot take out of a request: it goes no further anyway, or is made anew."""
 
-_RESPONSE_SPECIAL = HOP_BY_HOP | {b"content-length", b"date"}
-_OWN_TOKENS = frozenset({b"close", b"keep-alive", b""})
-_NOTHING: frozenset[bytes] = frozenset()
+_RESPONSE_SPECIAL: Final = HOP_BY_HOP | {b"content-length", b"date"}
+_OWN_TOKENS: Final = frozenset({b"close", b"keep-alive", b""})
+_NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
 def connection_listed(value: bytes) -> frozenset[bytes]:
     """The names that a `Connection` field takes with it, beside the usual tokens."""
-    if value.lower() in _OWN_TOKENS:  # nearly always
+    if value in _OWN_TOKENS or value.lower() in _OWN_TOKENS:  # nearly always
         return _NOTHING
     return frozenset(token.strip() for token in value.lower().split(b",")) - _OWN_TOKENS
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from functools import lru_cache
+from typing import Final
 
 from app.domain.errors import BadRequest
 
-_NAME = re.compile(rb"[A-Za-z0-9._-]{1,255}")
-_PORT = re.compile(rb"[0-9]{0,5}")
+_NAME: Final = re.compile(rb"[A-Za-z0-9._-]{1,255}")
+_PORT: Final = re.compile(rb"[0-9]{0,5}")
 
 
 def bare(host: str) -> str:

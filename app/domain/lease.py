@@ -15,13 +15,14 @@ A bucket that was found empty is remembered as well: until there can be a token 
 from __future__ import annotations
 
 from math import inf
+from typing import Final
 
 from app.domain.bucket import Decision, FixedWindow, Rule
 
 Key = tuple[str, str]
 """Name of the limiter, and what has a bucket of its own."""
 
-SHARE = 10
+SHARE: Final = 10
 """No more than one part in this many of a bucket is held by one process."""
 
 

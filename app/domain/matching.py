@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 from app.domain.errors import BadRequest
@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from settings.groups import GroupSettings
     from settings.models import Network
 
-LONGEST_VALUE = 8192
+LONGEST_VALUE: Final = 8192
 """Bytes of a field or parameter that a regular expression is given; a longer one is refused: it cannot be judged."""
 
-PATH, METHOD, HEADER, QUERY, CLIENT = 1, 2, 3, 4, 5
+PATH: Final = 1
+METHOD: Final = 2
+HEADER: Final = 3
+QUERY: Final = 4
+CLIENT: Final = 5
 """What a request fell short of, in the order of asking; 0 is nothing."""
 
 Bits = tuple[int, int, int]

@@ -7,25 +7,26 @@ way than we do has no canonical form and is refused (RFC 3986 section 6.2.2, CWE
 from __future__ import annotations
 
 import re
+from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
 from app.domain.errors import BadRequest
 from settings.problems import Wrong
 
-_UNRESERVED = b"-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
-_PLAIN = _UNRESERVED + b"/!$&'()*+,;=:@"
-"""What needs no second look, but for `//` and `/.`."""
+_UNRESERVED: Final = b"-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
+_PLAIN: Final = bytes(byte if byte in _UNRESERVED + b"/!$&'()*+,;=:@" else byte ^ 255 for byte in range(256))
+"""Translates into itself what needs no second look, but for `//` and `/.`; that takes a quarter of a pattern's time."""
 
-_REFUSED = re.compile(rb"[^\x21-\x7e]|[\\#?]")
-_REFUSED_DECODED = re.compile(rb"[\x00-\x1f\x7f\\]")
-_BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_SLASH = re.compile(rb"%2[Ff]")
-_SLASHES = re.compile(r"//+")
-_RAW_SLASHES = re.compile(rb"//+")
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
-_OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f][\x80-\xbf]|\xf0[\x80-\x8f][\x80-\xbf]{2}")
-_DOTS = (b".", b"..")
-_ESCAPES = {byte: b"%%%02X" % byte for byte in range(256)} | {byte: bytes((byte,)) for byte in _UNRESERVED}
+_REFUSED: Final = re.compile(rb"[^\x21-\x7e]|[\\#?]")
+_REFUSED_DECODED: Final = re.compile(rb"[\x00-\x1f\x7f\\]")
+_BROKEN: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_SLASH: Final = re.compile(rb"%2[Ff]")
+_SLASHES: Final = re.compile(r"//+")
+_RAW_SLASHES: Final = re.compile(rb"//+")
+_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_OVERLONG: Final = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f][\x80-\xbf]|\xf0[\x80-\x8f][\x80-\xbf]{2}")
+_DOTS: Final = (b".", b"..")
+_ESCAPES: Final = {byte: b"%%%02X" % byte for byte in range(256)} | {byte: bytes((byte,)) for byte in _UNRESERVED}
 
 
 def canonical(raw: bytes, *, encoded_slash: bool = False) -> str:
@@ -42,7 +43,7 @@ def canonical(raw: bytes, *, encoded_slash: bool = False) -> str:
     Raises:
         BadRequest: for what can be read in two ways, and for what no path may hold (RFC 3986 section 3.3).
     """
-    if not raw.translate(None, _PLAIN):
+    if raw.translate(_PLAIN) == raw:
         text = raw.decode("ascii")  # `in` is five times quicker on text than on bytes
         if text[:1] == "/" and "//" not in text and "/." not in text:
             return text

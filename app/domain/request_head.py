@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from app.domain.headers import (
     HOP_BY_HOP,
@@ -15,7 +14,7 @@ from app.domain.headers import (
     takes_trailers,
     without_listed,
 )
-from app.domain.trace import accepted_request_id, new_ids, new_traceparent, valid_traceparent
+from app.domain.trace import Ids, accepted_request_id, new_traceparent, valid_traceparent
 
 if TYPE_CHECKING:
     from app.domain.exchange import Exchange
@@ -23,23 +22,23 @@ if TYPE_CHECKING:
     from app.domain.forwarded import ForwardedRule
     from settings.telemetry import ForwardedSettings
 
-CHUNKED = -1
+CHUNKED: Final = -1
 
 
 class RequestHeadRule:
     """How the head is made, prepared for one group."""
 
-    __slots__ = ("_fields", "_forwarded", "_request_id", "_rng", "_special", "_trace", "_via")
+    __slots__ = ("_fields", "_forwarded", "_ids", "_request_id", "_special", "_trace", "_via")
 
     def __init__(
-        self, settings: ForwardedSettings, forwarded: ForwardedRule, fields: FieldRules | None, rng: Random
+        self, settings: ForwardedSettings, forwarded: ForwardedRule, fields: FieldRules | None, ids: Ids
     ) -> None:
         self._forwarded = forwarded
         self._fields = fields
         self._request_id = settings.request_id
         self._trace = settings.traceparent
         self._via = b"via: 1.1 %b\r\n" % settings.via.encode() if settings.via else b""
-        self._rng = rng
+        self._ids = ids
         own = {b"host", b"content-length", b"expect"}
         if self._request_id:
             own |= {b"x-request-id"}
@@ -100,13 +99,13 @@ class RequestHeadRule:
         if self._request_id:
             exchange.request_id = accepted_request_id(request_id) if request_id else ""
             if not exchange.request_id:
-                drawn = new_ids(self._rng)
+                drawn = self._ids.draw()
                 request_id = drawn[:32]
                 exchange.request_id = request_id.decode()
             lines.append(b"x-request-id: %b\r\n" % request_id)
         if self._trace == "make":
             if not trace or not valid_traceparent(trace):
-                trace = new_traceparent(drawn or new_ids(self._rng))
+                trace = new_traceparent(drawn or self._ids.draw())
             lines.append(b"traceparent: %b\r\n" % trace)
         lines.append(self._via)
         return host, b"".join(lines), length

@@ -9,7 +9,7 @@ priorities the first that fits is the answer; with them, the walk goes on for as
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from app.domain import hosts
 from app.domain.errors import MethodNotAllowed, NoRoute
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from app.domain.headers import Fields
     from settings.groups import GroupSettings
 
-UNSERVED = frozenset({"CONNECT", "TRACE"})
+UNSERVED: Final = frozenset({"CONNECT", "TRACE"})
 
-_REASONS = {
+_REASONS: Final = {
     0: "no group has this host",
     PATH: "no group has this path",
     METHOD: "no group has this method on this path",

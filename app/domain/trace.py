@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from binascii import hexlify
 from random import Random
+from typing import Final
 
-_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-_NOT_ZERO = 1 << 64 | 1  # neither of the two ids, which would then be none
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
+_BITS: Final = 64 * 192
+_NOT_ZERO: Final = sum((1 << 64 | 1) << at for at in range(0, _BITS, 192))  # no id of either kind, for that is none
+_TRACEPARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
 
 def accepted_request_id(value: bytes) -> str:
@@ -16,14 +18,24 @@ def accepted_request_id(value: bytes) -> str:
     return value.decode() if _REQUEST_ID.fullmatch(value) else ""
 
 
-def new_ids(rng: Random) -> bytes:
-    """A trace id of 128 random bits, which serves as request id, too, and a span id of 64, in one: 48 digits."""
-    return hexlify((rng.getrandbits(192) | _NOT_ZERO).to_bytes(24, "big"))
+class Ids:
+    """Draws ids, many at once, which costs each of them a quarter."""
 
+    __slots__ = ("_at", "_drawn", "_rng")
 
-def new_request_id(rng: Random) -> bytes:
-    """128 random bits in hexadecimal."""
-    return new_ids(rng)[:32]
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._drawn = b""
+        self._at = 0
+
+    def draw(self) -> bytes:
+        """A trace id of 128 random bits, which serves as request id, too, and a span id of 64, in one: 48 digits."""
+        at = self._at
+        if at == len(self._drawn):
+            self._drawn = hexlify((self._rng.getrandbits(_BITS) | _NOT_ZERO).to_bytes(_BITS // 8, "big"))
+            at = 0
+        self._at = at + 48
+        return self._drawn[at : at + 48]
 
 
 def valid_traceparent(value: bytes) -> bool:
@@ -32,7 +44,7 @@ def valid_traceparent(value: bytes) -> bool:
 
 
 def new_traceparent(ids: bytes) -> bytes:
-    """A new trace of these `new_ids`, marked as sampled.
+    """A new trace of these `Ids`, marked as sampled.
 
     Not sampled would switch tracing off in backends that follow their parent, which is the default of OpenTelemetry.
     """

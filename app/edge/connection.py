@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from app.edge.link import STATE_KEY, Driver, Identity, Link
 from app.edge.sweep import NEVER, Sweep
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from app.domain.proxy_header import Ends
 
-LINGER = 2.0
+LINGER: Final = 2.0
 """Seconds in which a client that still sends may read the answer, before a close would reset it away."""
-DISCARD = 1 << 20
+DISCARD: Final = 1 << 20
 """Bytes that are read and dropped for the same end."""
 
-_RESET = struct.pack("ii", 1, 0)
+_RESET: Final = struct.pack("ii", 1, 0)
 
 
 class Connection:

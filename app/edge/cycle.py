@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from app.domain.errors import BodyTimeout, InternalError, ProxyError
 from app.edge.sweep import AT_ONCE, NEVER
@@ -30,15 +30,20 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
-HIGH_WATER = 65536
+HIGH_WATER: Final = 65536
 """Bytes of request body that wait for the app before the client is made to wait."""
-COPY_BELOW = 65536
+COPY_BELOW: Final = 65536
 """Bytes up to which joining head and body is cheaper than a second buffer."""
 
-_OURS = frozenset((b"content-length", b"transfer-encoding", b"connection", b"keep-alive"))
-_CHUNK_END = {(True, True): b"\r\n", (True, False): b"\r\n0\r\n\r\n", (False, False): b"0\r\n\r\n"}
-_NEW, _HELD, _BODY = range(3)
-_CLOSE_DELIMITED, _LENGTH, _CHUNKED, _BODYLESS = range(4)
+_OURS: Final = frozenset((b"content-length", b"transfer-encoding", b"connection", b"keep-alive"))
+_CHUNK_END: Final = {(True, True): b"\r\n", (True, False): b"\r\n0\r\n\r\n", (False, False): b"0\r\n\r\n"}
+_NEW: Final = 0
+_HELD: Final = 1
+_BODY: Final = 2
+_CLOSE_DELIMITED: Final = 0
+_LENGTH: Final = 1
+_CHUNKED: Final = 2
+_BODYLESS: Final = 3
 
 logger = logging.getLogger("l7lb.edge")
 

@@ -7,7 +7,7 @@ or a non-numeric Content-Length, Content-Length beside Transfer-Encoding. Here s
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from app.domain.errors import BadRequest, NotSupported
 from app.domain.headers import DIGITS, LARGEST, OF_THE_CONNECTION, connection_listed
@@ -15,10 +15,10 @@ from app.domain.hosts import check_host
 
 Headers = list[tuple[bytes, bytes]]
 
-_WATCHED = frozenset((b"host", b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"connection"))
-_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)([^?]*)(?:\?(.*))?", re.DOTALL)
+_WATCHED: Final = frozenset((b"host", b"transfer-encoding", b"content-length", b"expect", b"upgrade", b"connection"))
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]*)([^?]*)(?:\?(.*))?", re.DOTALL)
 
-_TAIL = re.compile(rb"[?#]")
+_TAIL: Final = re.compile(rb"[?#]")
 
 
 class Framing(NamedTuple):
@@ -43,7 +43,7 @@ class Framing(NamedTuple):
     lists: bool = False
 
 
-PLAIN = Framing()
+PLAIN: Final = Framing()
 """No body and nothing special: nearly every request, so it is made once."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from app.edge.crowd import Crowd
 from settings.edge import EdgeSettings
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from app.domain.exchange import Exchange
     from app.edge.sweep import Sweep
 
-STATE_KEY = "lb.edge"
+STATE_KEY: Final = "lb.edge"
 """Where the lifespan state keeps the link; also the scope extension under which the app finds its connection."""
 
 

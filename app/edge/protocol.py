@@ -23,7 +23,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import httptools
@@ -44,18 +44,24 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-PIPELINED = 8
+PIPELINED: Final = 8
 """Requests that may wait for their turn while we still read, and so see that the client has gone."""
-MAX_PIPELINED = 64
+MAX_PIPELINED: Final = 64
 """Those of one piece may be more; the last of so many is answered with `connection: close`."""
-CHUNK_OVERHEAD = 24
+CHUNK_OVERHEAD: Final = 24
 """Bytes that a chunk may need beside its data: a 64 bit size and two line ends, with something to spare."""
-STOPPING = 1.0
+STOPPING: Final = 1.0
 """Seconds that a client has to finish its request head when we are about to stop."""
 
-_IDLE, _HEAD, _BODY, _DEAF, _MUTED, _HELD = range(6)
-_NOBODYS = httptools.HttpRequestParser(object())
-_REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r\n")
+_FRAGMENT: Final = 0x23  # "#" by its number: looked for as bytes, it is taken for a number first, and that raises
+_IDLE: Final = 0
+_HEAD: Final = 1
+_BODY: Final = 2
+_DEAF: Final = 3
+_MUTED: Final = 4
+_HELD: Final = 5
+_NOBODYS: Final = httptools.HttpRequestParser(object())
+_REQUEST_LINE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r\n")
 
 
 class Overloaded(ProxyError):
@@ -234,7 +240,7 @@ class EdgeProtocol(Connection):
                 headers = without_listed(headers)
             if self.identity is not None:
                 headers = self.identity(headers)
-            if url[:1] == b"/" and b"#" not in url:
+            if url[:1] == b"/" and _FRAGMENT not in url:
                 path, _, query = url.partition(b"?")
             else:
                 authority, path, query = split_target(url, method)

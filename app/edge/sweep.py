@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Iterator
 
-TICK = 0.05
+TICK: Final = 0.05
 """Seconds. A deadline is kept at most this late."""
-NEVER = float("inf")
-AT_ONCE = 0.0
+NEVER: Final = float("inf")
+AT_ONCE: Final = 0.0
 
 
 class Timed(Protocol):

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
 from math import ceil
+from typing import Final
 
 from app.domain.errors import ProxyError
 
@@ -18,11 +19,11 @@ def _status_line(status: int) -> bytes:
     return f"HTTP/1.1 {status} {phrase}".encode()
 
 
-STATUS_LINES = {status: _status_line(status) for status in range(200, 1000)}
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-CLOSE = b"connection: close"
-CLOSE_LINE = CLOSE + b"\r\n"
-CHUNKED = b"transfer-encoding: chunked"
+STATUS_LINES: Final = {status: _status_line(status) for status in range(200, 1000)}
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+CLOSE: Final = b"connection: close"
+CLOSE_LINE: Final = CLOSE + b"\r\n"
+CHUNKED: Final = b"transfer-encoding: chunked"
 
 
 def block(lines: list[bytes]) -> bytes:
@@ -31,7 +32,7 @@ def block(lines: list[bytes]) -> bytes:
     Raises ValueError when one of them has CR, LF or NUL in it: it would be read as more than one field.
     """
     joined = b"".join(lines)
-    if b"\n" in joined or b"\r" in joined or b"\0" in joined:
+    if 10 in joined or 13 in joined or 0 in joined:  # as bytes they would be taken for numbers first, and that raises
         raise ValueError("a response field has CR, LF or NUL in it")
     lines += (b"", b"")
     return b"\r\n".join(lines)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from app.domain.exchange import Exchange
 from app.engine.asgi import Waits
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Enter = Callable[[Exchange, "Fields"], None]
 """What a layer does on the way in. Raises ProxyError, or Waits when it has to wait for something this time."""
+_ESCAPED: Final = 0x25  # "%" by its number, see app/edge/protocol.py
 Find = Callable[[str, bytes, str, "Fields", bytes, str], str]
 """Host, raw path, method, fields, query, client: the name of the group. Raises ProxyError."""
 
@@ -138,7 +139,7 @@ class Direct:
         """Carry one request without a body. False, and nothing has happened, when it is not for us."""
         path, _, query = target.partition(b"?")
         layers = self._layers
-        if path.startswith(self._below) or path == self._prefix or b"%" in path or layers is None:
+        if path.startswith(self._below) or path == self._prefix or _ESCAPED in path or layers is None:
             return False  # escapes: for those who decode them
         host = ""
         for name, value in headers:

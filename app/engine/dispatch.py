@@ -12,7 +12,7 @@ from contextlib import suppress
 from math import inf
 from random import Random
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from app.domain.attempt import Attempt
 from app.domain.breaker import CLOSED
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from app.domain.pool import Pool
     from app.engine.outbound import Outbound
 
-BUSY = frozenset({429, 503})
+BUSY: Final = frozenset({429, 503})
 """Statuses whose `Retry-After` says how long a backend wants to be left alone."""
-LOOK = 0.05
+LOOK: Final = 0.05
 """Seconds, after which who waits looks for room that no end of an attempt has made: a backend is back, or none is."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from app.domain.answer import page
 from app.domain.deadline import asked
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from app.engine.transport.carrier import Carrier
     from app.engine.transport.connection import Connection
 
-IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 """RFC 9110 section 9.2.2."""
-FAIR = 0.9
+FAIR: Final = 0.9
 """Share of `timeouts.total` that an attempt needs to be blamed for not having answered in it."""
 
 

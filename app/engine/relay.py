@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from email.utils import formatdate
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from app.domain import grpc
 from app.domain.answer import proxy_status
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from app.engine.transport.carrier import Carrier
 
 
-_ABOUT_THE_BODY = (b"content-", b"etag", b"last-modified", b"accept-ranges", b"date")
+_ABOUT_THE_BODY: Final = (b"content-", b"etag", b"last-modified", b"accept-ranges", b"date")
 
 
 class _Clock:
@@ -41,7 +41,7 @@ class _Clock:
         return self._field
 
 
-_DATE = _Clock()
+_DATE: Final = _Clock()
 
 
 class Relay:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from math import inf
 from random import Random
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from app.domain.cache import cache_status
 from app.domain.cache.invalidation import SAFE
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from app.engine.asgi import ASGIApp, ClientConnection, Message, Receive, Scope, Send
     from settings.cache import CacheSettings
 
-RESULTS = ("hit", "stale", "validated", "miss", "collapsed", "bypass")
+RESULTS: Final = ("hit", "stale", "validated", "miss", "collapsed", "bypass")
 """What becomes of requests: answered from the store, fresh or not; the backend was asked, and said that what is stored
 is good, or sent a response, or sent one to another request for the same; the store was not asked."""
 

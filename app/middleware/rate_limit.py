@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from hashlib import blake2b
+from typing import Final
 
 from app.domain.bucket import Decision, Rule, network, rule_of
 from app.domain.errors import RateLimited
@@ -17,7 +18,7 @@ from settings.limits import LimitSettings
 Key = Callable[[Exchange, Fields], str]
 Ask = Callable[[str, str, Rule, float], Awaitable[Decision]]
 
-_LONGEST = 64
+_LONGEST: Final = 64
 """Characters of a key as it came; a longer one is kept as a digest, so that long fields do not fill the memory."""
 
 

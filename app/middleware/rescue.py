@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from random import Random
 
 from app.domain.answer import answer
 from app.domain.errors import Answered, ClientGone, InternalError, ProxyError
 from app.domain.exchange import Exchange
 from app.domain.grpc import called
 from app.domain.headers import listed
-from app.domain.trace import accepted_request_id, new_request_id
+from app.domain.trace import Ids, accepted_request_id
 from app.engine.asgi import ASGIApp, Receive, Scope, Send, connection_of
 from app.engine.relay import refuse_call, respond
 
@@ -20,9 +19,9 @@ _log = logging.getLogger("l7lb")
 class Rescue:
     """Outside all that raise; inside Observe, so that its responses are timed and logged like any other."""
 
-    def __init__(self, app: ASGIApp, *, rng: Random) -> None:
+    def __init__(self, app: ASGIApp, *, ids: Ids) -> None:
         self.app = app
-        self._rng = rng
+        self._ids = ids
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Go on, and answer what comes back as an error."""
@@ -48,7 +47,7 @@ class Rescue:
         headers = scope["headers"]
         if not exchange.request_id:
             sent = accepted_request_id(listed(b"x-request-id", headers))
-            exchange.request_id = sent or new_request_id(self._rng).decode()
+            exchange.request_id = sent or self._ids.draw()[:32].decode()
         if called(listed(b"content-type", headers)):
             await refuse_call(scope, send, error)
             return

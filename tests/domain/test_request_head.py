@@ -10,7 +10,7 @@ from app.domain.exchange import Exchange
 from app.domain.fields import FieldRules
 from app.domain.forwarded import ForwardedRule
 from app.domain.request_head import CHUNKED, RequestHeadRule
-from app.domain.trace import valid_traceparent
+from app.domain.trace import Ids, valid_traceparent
 from settings.groups import HeaderSettings
 from settings.telemetry import ForwardedSettings
 
@@ -34,7 +34,7 @@ def build(
         forwarded,
         ForwardedRule(forwarded, TrustedProxies([])),
         FieldRules.of(rules) if rules else None,
-        Random(7),
+        Ids(Random(7)),
     )
     exchange = Exchange(0.0, "192.0.2.1", "http", "GET", "a.example", "/")
     return Head(*rule.build(exchange, headers)), exchange

@@ -1,10 +1,18 @@
 """The names by which a request is found again."""
 
+import re
 from random import Random
 
 import pytest
 
-from app.domain.trace import accepted_request_id, new_ids, new_request_id, new_traceparent, valid_traceparent
+from app.domain.trace import Ids, accepted_request_id, new_traceparent, valid_traceparent
+
+
+class Zeros(Random):
+    """No chance at all."""
+
+    def getrandbits(self, k: int, /) -> int:
+        return 0
 
 
 @pytest.mark.parametrize(
@@ -24,13 +32,24 @@ def test_a_request_id_is_taken_when_it_is_harmless(sent: bytes, taken: str) -> N
     assert accepted_request_id(sent) == taken
 
 
-def test_made_ids_are_128_bits_each_its_own() -> None:
-    """In hexadecimal."""
-    rng = Random(7)
-    made = {new_request_id(rng) for _ in range(1000)}
+@pytest.mark.parametrize("part", [slice(32), slice(32, 48)])
+def test_ids_are_each_its_own(part: slice) -> None:
+    """Of 128 and of 64 bits, in hexadecimal."""
+    ids = Ids(Random(7))
+    made = {ids.draw()[part] for _ in range(1000)}
 
     assert len(made) == 1000
-    assert {len(name) for name in made} == {32}
+    assert all(re.fullmatch(rb"[0-9a-f]+", name) and len(name) == len(range(48)[part]) for name in made)
+
+
+def test_no_id_is_none() -> None:
+    """Not even where chance is nothing but zeros."""
+    ids = Ids(Zeros())
+    for _ in range(200):
+        drawn = ids.draw()
+        assert len(drawn) == 48
+        assert int(drawn[:32], 16)
+        assert int(drawn[32:], 16)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +71,8 @@ def test_a_traceparent_is_checked(value: bytes, valid: bool) -> None:
 
 def test_a_made_traceparent_is_valid_and_sampled() -> None:
     """Whatever chance brings."""
-    rng = Random(7)
+    ids = Ids(Random(7))
     for _ in range(100):
-        made = new_traceparent(new_ids(rng))
+        made = new_traceparent(ids.draw())
         assert valid_traceparent(made)
         assert made.endswith(b"-01")

@@ -15,6 +15,7 @@ from app.domain.errors import ClientGone, ConnectFailed, ConnectionTerminated, P
 from app.domain.exchange import Exchange
 from app.domain.forwarded import ForwardedRule
 from app.domain.request_head import RequestHeadRule
+from app.domain.trace import Ids
 from app.engine.asgi import Message
 from app.engine.client import Client, UpstreamRequest, UpstreamResponse
 from app.engine.dispatch import Dispatcher
@@ -89,7 +90,7 @@ class Exchanging:
         self.upstream = Upstream(self.dispatcher, *failures)
         self.edge = Edge()
         said = ForwardedSettings()
-        head = RequestHeadRule(said, ForwardedRule(said, TrustedProxies(())), None, Random(7))
+        head = RequestHeadRule(said, ForwardedRule(said, TrustedProxies(())), None, Ids(Random(7)))
         self.forwarder = Forwarder(
             self.dispatcher,
             client=cast(Client, self.upstream),

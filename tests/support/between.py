@@ -194,10 +194,11 @@ class Between:
         by_h11.feed(data)
         by_zttp.feed(by_h11.taken)
         zeros = _ZEROS.search(data) is not None
-        for name, reader, until in (("h11", by_h11, None), ("zttp", by_zttp, by_h11.agreed)):
+        for name, reader, agreed in (("h11", by_h11, None), ("zttp", by_zttp, by_h11.agreed)):
+            until = [agreed] if agreed is not None else []
             if zeros and _FOR_ZEROS.match(reader.refused or ""):
-                until = min(len(reader.requests), len(statuses) if until is None else until)
-            if said := _differing(reader, statuses, seen, ended, until):
+                until.append(len(reader.requests))
+            if said := _differing(reader, statuses, seen, ended, min(until, default=None)):
                 return f"{name} {said}"
         return ""
 

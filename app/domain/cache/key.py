@@ -7,6 +7,7 @@ go; codings and languages are of no case, and codings of no order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from app.domain.cache.directives import members
 from app.domain.cache.stored import Stored
@@ -14,9 +15,9 @@ from app.domain.headers import Fields
 
 Chosen = tuple[tuple[bytes, bytes | None], ...]
 
-EXTRA = b":key"
+EXTRA: Final = b":key"
 """In `Stored.vary`: what the settings make part of the key beside the URL. No field has such a name."""
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 def origin(group: str, scheme: str, host: str) -> bytes:
@@ -92,7 +93,7 @@ def normalised(name: bytes, headers: Fields) -> bytes | None:
     return b",".join(parts)
 
 
-_CASELESS = frozenset({b"accept-encoding", b"accept-language"})
+_CASELESS: Final = frozenset({b"accept-encoding", b"accept-language"})
 
 
 def _same_language(stored: Stored, headers: Fields, value: bytes | None) -> bool:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Final
 
 from app.domain.cache.directives import directives
 from app.domain.headers import Field, Fields
 
-READ = frozenset(
+READ: Final = frozenset(
     {
         b"authorization", b"cache-control", b"content-length", b"cookie", b"if-match", b"if-modified-since",
         b"if-none-match", b"if-range", b"if-unmodified-since", b"pragma", b"range", b"transfer-encoding", b"upgrade",
     }
 )  # fmt: skip
 """Fields that say something to a cache; a request without any asks for nothing in particular."""
-CONDITIONAL = frozenset({b"if-match", b"if-modified-since", b"if-none-match", b"if-range", b"if-unmodified-since"})
+CONDITIONAL: Final = frozenset(
+    {b"if-match", b"if-modified-since", b"if-none-match", b"if-range", b"if-unmodified-since"}
+)
 """RFC 9110 section 13.1."""
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from app.domain.cache import key
 from app.domain.cache.ranges import UNSATISFIABLE, asked
@@ -23,7 +23,7 @@ from app.domain.cache.stored import MUST_REVALIDATE, NO_CACHE, PURGED, Stored
 if TYPE_CHECKING:
     from app.domain.cache.lookup import Lookup
 
-FAILED = frozenset({500, 502, 503, 504})
+FAILED: Final = frozenset({500, 502, 503, 504})
 """Statuses that are an error for `stale-if-error`: RFC 5861 section 4."""
 
 
@@ -50,7 +50,7 @@ class Reuse(NamedTuple):
     why: str = ""
 
 
-_FIRST = Reuse(Verdict.FRESH, 0)
+_FIRST: Final = Reuse(Verdict.FRESH, 0)
 """What is done most often, made once."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from app.domain.cache.ranges import UNSATISFIABLE, asked
 from app.domain.cache.validation import in_range, not_modified
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from app.domain.cache.lookup import Lookup
     from app.domain.cache.stored import Stored
 
-_NOT_IN_304 = frozenset(
+_NOT_IN_304: Final = frozenset(
     {b"content-encoding", b"content-language", b"content-length", b"content-md5", b"content-range", b"content-type"}
 )
-_OF_THE_WHOLE = frozenset({b"content-length", b"content-range"})
+_OF_THE_WHOLE: Final = frozenset({b"content-length", b"content-range"})
 
 
 class Served(NamedTuple):

@@ -8,22 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from struct import Struct, error
+from typing import Final
 
 from app.domain.headers import Field
 
-NO_CACHE = 1
+NO_CACHE: Final = 1
 """Every use has to be validated: RFC 9111 section 5.2.2.4."""
-MUST_REVALIDATE = 2
+MUST_REVALIDATE: Final = 2
 """Never used stale: RFC 9111 sections 5.2.2.2, 5.2.2.8 and 5.2.2.10."""
-PURGED = 4
+PURGED: Final = 4
 """A soft purge has made it stale."""
 
-_FORMAT = 1
-_HEAD = Struct("!BBHQddddddqqqHHH")
-_SIZE = Struct("!I")
+_FORMAT: Final = 1
+_HEAD: Final = Struct("!BBHQddddddqqqHHH")
+_SIZE: Final = Struct("!I")
 
 
-SKEW = 60.0
+SKEW: Final = 60.0
 """Seconds by which the clocks of machines that share a store may differ."""
 
 

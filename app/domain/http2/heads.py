@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Final
 
 from app.domain.errors import ResponseInvalid
 from app.domain.headers import Field, Fields
 from app.domain.http2.hpack import NAMED, literal, string
 
-CONNECTION_SPECIFIC = frozenset({b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
+CONNECTION_SPECIFIC: Final = frozenset(
+    {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
+)
 """Names of fields that there are none of in HTTP/2 (section 8.2.2)."""
 
-_METHODS = {b"GET": b"\x82", b"POST": b"\x83"}
-_SCHEMES = {"http": b"\x86", "h2c": b"\x86", "https": b"\x87"}
-_ROOT = b"\x84"
-_PATH = NAMED[b":path"]
-_NAMED = NAMED | {b"host": NAMED[b":authority"]} | dict.fromkeys(CONNECTION_SPECIFIC, b"")
-_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
-_NO_VALUE = re.compile(rb"[\x00\r\n]")
+_METHODS: Final = {b"GET": b"\x82", b"POST": b"\x83"}
+_SCHEMES: Final = {"http": b"\x86", "h2c": b"\x86", "https": b"\x87"}
+_ROOT: Final = b"\x84"
+_PATH: Final = NAMED[b":path"]
+_NAMED: Final = NAMED | {b"host": NAMED[b":authority"]} | dict.fromkeys(CONNECTION_SPECIFIC, b"")
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
+_NO_VALUE: Final = re.compile(rb"[\x00\r\n]")
 
 
 def request_block(head: bytes, scheme: str) -> bytes:

@@ -6,16 +6,18 @@ own fields longer and shorter by those of others could guess what they are (RFC 
 
 from __future__ import annotations
 
+from typing import Final
+
 from app.domain.headers import Field, Fields
 from app.domain.http2.huffman import NotHuffman
 from app.domain.http2.huffman import decode as unhuffman
 
-TABLE_SIZE = 4096
+TABLE_SIZE: Final = 4096
 """Bytes of the decoder's table: what SETTINGS_HEADER_TABLE_SIZE is when nobody says so."""
-OVERHEAD = 32
+OVERHEAD: Final = 32
 """Bytes that a field counts beside its name and its value (section 4.1)."""
 
-STATIC: tuple[Field, ...] = (
+STATIC: Final[tuple[Field, ...]] = (
     (b"", b""),
     (b":authority", b""), (b":method", b"GET"), (b":method", b"POST"), (b":path", b"/"), (b":path", b"/index.html"),
     (b":scheme", b"http"), (b":scheme", b"https"), (b":status", b"200"), (b":status", b"204"), (b":status", b"206"),
@@ -34,7 +36,7 @@ STATIC: tuple[Field, ...] = (
 )  # fmt: skip
 """Appendix A, from index 1."""
 
-NO_TABLE = b"\x20"
+NO_TABLE: Final = b"\x20"
 """What the first block of ours begins with: our table has no room, whatever the other side allows (section 6.3)."""
 
 
@@ -153,8 +155,8 @@ def integer(value: int, mask: int, above: int) -> bytes:
     return bytes(out)
 
 
-_SHORT = tuple(bytes((length,)) for length in range(127))
-SECRET = frozenset({b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"})
+_SHORT: Final = tuple(bytes((length,)) for length in range(127))
+SECRET: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"})
 """Names of fields that nobody on the way may put into a table either (section 7.1.3)."""
 
 
@@ -167,7 +169,7 @@ def _named() -> dict[bytes, bytes]:
     return first
 
 
-NAMED = _named()
+NAMED: Final = _named()
 
 
 def literal(name: bytes, value: bytes) -> bytes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Final
 
-SYMBOLS = {
+SYMBOLS: Final = {
     5: b"012aceiost",
     6: b" %-./3456789=A_bdfghlmnpru",
     7: b":BCDEFGHIJKLMNOPQRSTUVWYjkqvwxyz",
@@ -35,7 +36,7 @@ SYMBOLS = {
 }
 """Length in bits -> the octets whose codes are that long, in the order of their codes: it is canonical, that is,
 a code is the one before it plus one, with zeros behind it where it is longer. The end of string is the last."""
-END_BITS = 30
+END_BITS: Final = 30
 
 Step = tuple[int, int, bool]
 """The node after four more bits, the octet that ended with one of them or -1, whether a string may end there."""

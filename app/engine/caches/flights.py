@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from random import Random
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from app.domain.cache.lookup import CONDITIONAL
 from app.domain.cache.reuse import FAILED
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from app.engine.caches.visit import Visit
     from settings.cache import CacheSettings
 
-REFRESHES = ("validated", "replaced", "failed")
+REFRESHES: Final = ("validated", "replaced", "failed")
 """What becomes of validations beside requests: what is stored is good, another response came, or none that counts."""
-CAPABILITY = (b"surrogate-capability", b'l7lb="Surrogate/1.0"')
+CAPABILITY: Final = (b"surrogate-capability", b'l7lb="Surrogate/1.0"')
 
 Flight = tuple[bytes, bytes | None, bytes, int]
 """Requests that one fetch can answer: key, what else is part of it, the range asked for, the stamp of what is stale."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from app.domain.affinity import affinity_of
 from app.domain.cache.key import Query, origin
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from app.domain.headers import Fields
     from settings.cache import CacheSettings
 
-_REMEMBERED = 4096
+_REMEMBERED: Final = 4096
 """Schemes and hosts whose beginning of a key is remembered."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from app.domain.cache.reuse import Reuse, Verdict
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from app.domain.exchange import Exchange
     from app.engine.caches.store import Kept
 
-NOTHING = Reuse(Verdict.MISS, -1, "uri-miss")
+NOTHING: Final = Reuse(Verdict.MISS, -1, "uri-miss")
 
 
 class Visit:

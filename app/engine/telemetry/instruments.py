@@ -6,7 +6,7 @@ import platform
 from collections import Counter as Number
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from app import __version__, compiled
 from app.domain.attempt import Attempt
@@ -20,17 +20,17 @@ from app.engine.telemetry.readings import Caches, of_backends, of_caches, of_poo
 from app.engine.telemetry.strain import Crowd, Held, Lag, of_bytes, of_crowd, of_loop
 from app.renewal import Renewal
 
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"})
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"})
 """The methods of RFC 9110 and 5789; any other is `other`, for a client may invent as many as it likes."""
 
-BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Seconds."""
 
-GRACE = 300.0
+GRACE: Final = 300.0
 """Seconds for which what was counted of a backend that has left is told: nobody misses the last of it."""
-_LONG = 12 * GRACE
+_LONG: Final = 12 * GRACE
 """Seconds for which we know that it has left."""
-_BACKEND = ("pool", "backend")
+_BACKEND: Final = ("pool", "backend")
 
 
 class Instruments:
@@ -195,17 +195,24 @@ class Instruments:
         for (group, method, status), number in Number([(e.group, e.method, e.status) for e in batch]).items():
             self.requests.add((group, method if method in METHODS else "other", _code(status)), number)
         took: dict[str, list[float]] = {}
+        received: dict[str, int] = {}
+        sent: dict[str, int] = {}
         for exchange in batch:
             ended = exchange.ended if exchange.status != 101 else exchange.first_byte  # what follows is no response
-            took.setdefault(exchange.group, []).append(ended - exchange.started)
+            group = exchange.group
+            took.setdefault(group, []).append(ended - exchange.started)
             if exchange.bytes_in:
-                self.bytes_in.add((exchange.group,), exchange.bytes_in)
+                received[group] = received.get(group, 0) + exchange.bytes_in
             if exchange.bytes_out:
-                self.bytes_out.add((exchange.group,), exchange.bytes_out)
+                sent[group] = sent.get(group, 0) + exchange.bytes_out
             if exchange.error is not None:
                 self.errors.add((exchange.error.error_type, exchange.error.side))
         for group, values in took.items():
             self.durations.observe((group,), values)
+        for group, number in received.items():
+            self.bytes_in.add((group,), number)
+        for group, number in sent.items():
+            self.bytes_out.add((group,), number)
         self._observe([attempt for exchange in batch for attempt in exchange.attempts])
 
     def _observe(self, attempts: list[Attempt]) -> None:

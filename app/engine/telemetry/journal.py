@@ -6,14 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from app.domain.exchange import Exchange
 
 Observer = Callable[[Sequence[Exchange], float], None]
 """Called with a batch, and with what makes wall-clock time of an exchange's monotonic times when added to them."""
 
-BATCH = 256
-TICK = 0.1
+BATCH: Final = 256
+TICK: Final = 0.1
 """Seconds that a record waits at most."""
 
 _log = logging.getLogger("l7lb")

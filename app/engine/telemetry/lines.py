@@ -6,21 +6,22 @@ import re
 import time
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii  # written in C
+from typing import Final
 
 from app.domain.exchange import Exchange
 
-LONGEST = 4096
+LONGEST: Final = 4096
 """Bytes of a line with its end: what the kernel writes to a pipe in one piece (PIPE_BUF)."""
 
 Line = Callable[[Exchange, float], str]
 """Makes the line of an exchange, with its end, all ASCII; the second argument makes wall-clock time of monotonic."""
 
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # in any locale
-_UNSAFE = re.compile(r"[^!#-\[\]-~]")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # in any locale
+_UNSAFE: Final = re.compile(r"[^!#-\[\]-~]")
 
-_THOUSANDTHS = tuple(f".{number:03}" for number in range(1000))
-_PLAIN: dict[str, str] = {}
-_REMEMBERED = 4096
+_THOUSANDTHS: Final = tuple(f".{number:03}" for number in range(1000))
+_PLAIN: Final[dict[str, str]] = {}
+_REMEMBERED: Final = 4096
 
 
 class _Stamps:
@@ -58,39 +59,38 @@ def json_line(exchange: Exchange, wall: float) -> str:
 
 
 def _json_text(exchange: Exchange, wall: float, longest: int | None) -> str:
-    quote: Callable[[str], str] = _quoted if longest is None else _quote_within(longest)
     second, millisecond = divmod(int((exchange.started + wall) * 1000), 1000)
     backend, connect, ttfb = '""', "null", "null"
     attempts = exchange.attempts
     if attempts:
         last = attempts[-1]
-        backend = quote(last.backend.id)
+        backend = _quoted(last.backend.id, longest)
         if last.connected:
             connect = _ms(last.connected - last.started)
         if last.first_byte:
             ttfb = _ms(last.first_byte - last.started)
     reason = detail = '""'
     if (error := exchange.error) is not None:
-        reason, detail = quote(error.error_type), quote(error.detail)
+        reason, detail = _quoted(error.error_type, longest), _quoted(error.detail, longest)
     limit, limited = exchange.limit, ""
     if limit is not None and not limit.allowed:
-        limited = f',"limited":{quote(limit.limiter)},"dry_run":{"true" if limit.rule.dry_run else "false"}'
+        limited = f',"limited":{_quoted(limit.limiter, longest)},"dry_run":{"true" if limit.rule.dry_run else "false"}'
     cache = f',"cache":"{exchange.cache}"' if exchange.cache else ""
     if exchange.user:
-        limited += f',"user":{quote(exchange.user)}'
+        limited += f',"user":{_quoted(exchange.user, longest)}'
     return "".join(
         (
             '{"time":"', _rfc3339.text(second), _THOUSANDTHS[millisecond],
-            'Z","client":', quote(exchange.client),
-            ',"method":', quote(exchange.method),
-            ',"scheme":', quote(exchange.scheme),
-            ',"host":', quote(exchange.host),
-            ',"path":', quote(exchange.path),
+            'Z","client":', _quoted(exchange.client, longest),
+            ',"method":', _quoted(exchange.method, longest),
+            ',"scheme":', _quoted(exchange.scheme, longest),
+            ',"host":', _quoted(exchange.host, longest),
+            ',"path":', _quoted(exchange.path, longest),
             ',"status":', str(exchange.status),
             ',"bytes_in":', str(exchange.bytes_in),
             ',"bytes_out":', str(exchange.bytes_out),
-            ',"group":', quote(exchange.group),
-            ',"pool":', quote(exchange.pool),
+            ',"group":', _quoted(exchange.group, longest),
+            ',"pool":', _quoted(exchange.pool, longest),
             ',"backend":', backend,
             ',"attempts":', str(len(attempts)),
             ',"total_ms":', _ms(exchange.ended - exchange.started),
@@ -99,7 +99,7 @@ def _json_text(exchange: Exchange, wall: float, longest: int | None) -> str:
             ',"ttfb_ms":', ttfb,
             ',"reason":', reason,
             ',"detail":', detail,
-            ',"request_id":', quote(exchange.request_id), cache, limited, "}\n",
+            ',"request_id":', encode_basestring_ascii(_cut(exchange.request_id, longest)), cache, limited, "}\n",
         )
     )  # fmt: skip
 
@@ -128,7 +128,7 @@ def common_line(exchange: Exchange, wall: float) -> str:
 
 def _common_text(exchange: Exchange, wall: float, longest: int | None) -> str:
     client, user, method, path = (
-        _UNSAFE.sub(_hex, text if longest is None else _cut(text, longest))
+        _UNSAFE.sub(_hex, _cut(text, longest))
         for text in (exchange.client, exchange.user or "-", exchange.method, exchange.path)
     )
     at = _clf.text(int(exchange.started + wall))
@@ -140,8 +140,10 @@ def _hex(found: re.Match[str]) -> str:
     return "".join(f"\\x{byte:02x}" for byte in found[0].encode("latin-1", "replace"))
 
 
-def _quoted(text: str) -> str:
-    """As JSON; what comes again and again is made once."""
+def _quoted(text: str, longest: int | None) -> str:
+    """As JSON; what comes again and again is made once. Longer than *longest*, it is cut."""
+    if longest is not None:
+        return encode_basestring_ascii(_cut(text, longest))
     found = _PLAIN.get(text)
     if found is None:
         if len(_PLAIN) >= _REMEMBERED:
@@ -150,15 +152,11 @@ def _quoted(text: str) -> str:
     return found
 
 
-def _quote_within(longest: int) -> Callable[[str], str]:
-    return lambda text: encode_basestring_ascii(_cut(text, longest))
+def _cut(text: str, longest: int | None) -> str:
+    return text if longest is None or len(text) <= longest else text[:longest] + "..."
 
 
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else text[:longest] + "..."
-
-
-LINES: dict[str, Line] = {
+LINES: Final[dict[str, Line]] = {
     "json": json_line,
     "common": common_line,
 }

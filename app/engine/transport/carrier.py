@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
+from typing import Final
 
 from app.domain.errors import (
     ConnectionTerminated,
@@ -26,7 +27,7 @@ from app.domain.errors import (
 )
 from app.domain.headers import NEVER_TRAILERS, Field, Fields
 
-MAX_INTERIM = 32
+MAX_INTERIM: Final = 32
 """1xx responses before one final response."""
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
@@ -27,10 +27,10 @@ from app.engine.transport.carrier import MAX_INTERIM, Carrier
 if TYPE_CHECKING:
     from app.engine.transport.connections import Connections
 
-HIGH_WATER = 128 * 1024
+HIGH_WATER: Final = 128 * 1024
 """Response bytes that may wait for the client before the backend is paused; one read can bring 256 KiB."""
 
-_NOBODYS = httptools.HttpResponseParser(object())
+_NOBODYS: Final = httptools.HttpResponseParser(object())
 
 
 class Connection(Carrier):

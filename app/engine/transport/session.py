@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from app.domain.errors import ConnectFailed, ProxyError, ResponseIdle, ResponseInvalid, StreamRefused
 from app.domain.headers import Fields
@@ -29,11 +29,11 @@ from app.engine.transport.stream import Stream
 if TYPE_CHECKING:
     from app.engine.transport.sessions import Sessions
 
-OUTGOING = 256 * 1024
+OUTGOING: Final = 256 * 1024
 """Bytes of ours that may wait for one write; then bodies wait for the next."""
-CALM = 1000
+CALM: Final = 1000
 """Frames in a second that bring nothing, of any kind, above which a backend is cut off."""
-SLACK = 4
+SLACK: Final = 4
 """How many times the limits of a response head a block may be: that is decoded, since the next one builds on it."""
 
 

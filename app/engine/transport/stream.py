@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from app.domain.errors import (
     ConnectionTerminated,
@@ -30,7 +30,7 @@ from app.engine.transport.carrier import MAX_INTERIM, Carrier
 if TYPE_CHECKING:
     from app.engine.transport.session import Session
 
-_BODILESS = frozenset({204, 304})
+_BODILESS: Final = frozenset({204, 304})
 
 
 class Stream(Carrier):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from app.domain.exchange import Exchange
-from app.engine.telemetry import journal as module
 from app.engine.telemetry.journal import BATCH, Journal
 from tests.support.clock import Clock
 
@@ -48,9 +47,8 @@ async def test_a_full_batch_goes_on_at_once() -> None:
     assert [len(batch) for batch, _ in observer.batches] == [BATCH, 1]
 
 
-async def test_a_single_record_goes_on_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_single_record_goes_on_by_itself() -> None:
     """By a timer, which is not set again while nothing waits."""
-    monkeypatch.setattr(module, "TICK", 0.001)
     observer = Seen()
     journal = Journal([observer])
     only = exchange()
