@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import os
 import pkgutil
@@ -32,6 +33,16 @@ def test_a_listed_module_is_compiled_where_that_is_tested_and_nowhere_else(path:
     file = Path(module.__file__ or "")
     assert file.name.endswith(tuple(EXTENSION_SUFFIXES) if COMPILED else ".py")
     assert file.is_relative_to(sys.prefix if COMPILED else ROOT)
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_the_constants_of_a_listed_module_are_final(path: str) -> None:
+    """Compiled, any other name of a module is looked up in a dictionary each time: a hundred instructions."""
+    tree = ast.parse((ROOT / path).read_text())
+    plain = [name for node in tree.body if isinstance(node, ast.Assign) for name in map(ast.unparse, node.targets)]
+    said = [node for node in tree.body if isinstance(node, ast.AnnAssign)]
+    plain += [ast.unparse(node.target) for node in said if not ast.unparse(node.annotation).startswith("Final")]
+    assert [name for name in plain if name.isupper()] == []
 
 
 def test_the_version_says_whether_it_is_compiled() -> None:

@@ -58,6 +58,8 @@ class Forwarder:
         trailers: names of those of requests that go on, in lower case.
 
     Attributes:
+        connections: the transport's, of all backends.
+
         introduces: connections to the backends begin with a PROXY header.
     """
 
@@ -79,7 +81,8 @@ class Forwarder:
         self.relay = relay
         self._pool = pool.name
         self._affinity = pool.affinity
-        self.upstream = client.upstream
+        self.connections = client.upstream.connections
+        self._upstream = client.upstream
         self._client = client
         self._head = head
         self._target = target
@@ -246,11 +249,11 @@ class Forwarder:
         return cast(UpstreamResponse, await self._client.send(request))
 
     def _request(self, outbound: Outbound, attempt: Attempt) -> UpstreamRequest:
-        connections = self.upstream.connections.get(attempt.backend)
+        connections = self.connections.get(attempt.backend)
         if connections is None:
             if not self.dispatcher.retired:  # another has its place, or can take it
                 raise ConnectFailed("the backend has gone")
-            connections = self.upstream.outlived(attempt.backend, self.dispatcher.pool.settings)
+            connections = self._upstream.outlived(attempt.backend, self.dispatcher.pool.settings)
         if outbound.upgrade:
             connections = connections.switchable()
         request = UpstreamRequest(outbound.method, attempt, connections, outbound.head(attempt), outbound.length)

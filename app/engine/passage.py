@@ -100,7 +100,7 @@ class Passage:
         except Full:
             self.resume(partial(forwarder.carry, outbound))
             return
-        connections = self._connections = forwarder.upstream.connections[attempt.backend]
+        connections = self._connections = forwarder.connections[attempt.backend]
         connection = connections.take()
         if connection is None:
             self.resume(partial(forwarder.carry, outbound))

@@ -33,7 +33,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
     """All connections to all backends.
 
     Attributes:
-        connections: those of each backend; replaced whole by `follow`.
+        connections: those of each backend; always the same dictionary, which `follow` fills anew.
     """
 
     def __init__(self) -> None:
@@ -54,16 +54,18 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         Raises:
             OSError, ssl.SSLError: the file of authorities of a pool cannot be read.
         """
-        present = self.connections
-        self.connections = {
+        present = self.connections.copy()
+        wanted = {
             backend: kept
             if (kept := present.get(backend)) is not None and kept.settings is pool.settings
             else self._carriers(backend, pool.settings)
             for pool in pools
             for backend in pool.backends
         }
+        self.connections.clear()
+        self.connections.update(wanted)
         for backend, connections in present.items():
-            if self.connections.get(backend) is not connections:
+            if wanted.get(backend) is not connections:
                 connections.close()
 
     def outlived(self, backend: Backend, settings: PoolSettings) -> Carriers:
