@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.domain import metrics
@@ -56,12 +56,14 @@ def test_numbers_are_written_as_go_reads_them(value: float, text: str) -> None:
     assert exposition([Reading("x", "X.", (), lambda: [((), value)])]).splitlines()[-1] == f"x {text}"
 
 
-@given(st.lists(st.floats(0, 100), min_size=1, max_size=50))
-def test_a_histogram_counts_each_value_once(values: list[float]) -> None:
+@given(st.lists(st.lists(st.floats(0, 10) | st.sampled_from([0.1, 1.0, 5.0]), max_size=20), min_size=1, max_size=5))
+@example([[6.0, 0.1, 0.5, 0.05, 1.0, 5.0, 7.0], [], [0.2]])
+def test_a_histogram_counts_each_value_once(batches: list[list[float]]) -> None:
     """Buckets are cumulative and inclusive, the last is the count, the sum is the sum."""
     histogram = Histogram("d_seconds", "D.", ("group",), (5.0, 0.1, 1.0))
-    for value in values:
-        histogram.observe(("a",), [value])
+    for batch in batches:
+        histogram.observe(("a",), iter(batch))
+    values = [value for batch in batches for value in batch]
 
     samples = parse(exposition([histogram]))["d_seconds"].samples
 
