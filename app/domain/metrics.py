@@ -105,7 +105,7 @@ class Histogram:
     def observe(self, labels: Labels, values: Iterable[float]) -> None:
         """Count each value in the first bucket whose bound is not below it.
 
-        They are sorted, which for many takes a fifth of the time of looking for the place of each.
+        They are sorted: for a batch that is quicker than to look for the place of each.
         """
         cells = self.values.get(labels)
         if cells is None:

@@ -15,7 +15,7 @@ from settings.problems import Wrong
 
 _UNRESERVED: Final = b"-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
 _PLAIN: Final = bytes(byte if byte in _UNRESERVED + b"/!$&'()*+,;=:@" else byte ^ 255 for byte in range(256))
-"""Translates into itself what needs no second look, but for `//` and `/.`; that takes a quarter of a pattern's time."""
+"""Translates into itself what needs no second look, but for `//` and `/.`; quicker than a pattern."""
 
 _REFUSED: Final = re.compile(rb"[^\x21-\x7e]|[\\#?]")
 _REFUSED_DECODED: Final = re.compile(rb"[\x00-\x1f\x7f\\]")

@@ -19,7 +19,7 @@ def accepted_request_id(value: bytes) -> str:
 
 
 class Ids:
-    """Draws ids, many at once, which costs each of them a quarter."""
+    """Draws ids, many at once, at half the cost of each."""
 
     __slots__ = ("_at", "_drawn", "_rng")
 
