@@ -35,6 +35,7 @@ def test_a_listed_module_is_compiled_where_that_is_tested_and_nowhere_else(path:
     assert file.is_relative_to(sys.prefix if COMPILED else ROOT)
 
 
+@pytest.mark.uncompiled  # the sources are not there
 @pytest.mark.parametrize("path", MODULES)
 def test_the_constants_of_a_listed_module_are_final(path: str) -> None:
     """Compiled, any other name of a module is looked up in a dictionary each time: a hundred instructions."""

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.domain import metrics
-from app.domain.metrics import Counter, Histogram, Reading, exposition
+from app.domain.metrics import MAX_SERIES, Counter, Histogram, Reading, exposition
 from tests.support.exposition import Malformed, parse
 
 label_values = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -88,27 +87,36 @@ def test_help_may_have_any_text() -> None:
     assert parse(exposition([Counter("x_total", "a\\b\nc")]))["x_total"].help_text == "a\\b\nc"
 
 
-def test_the_number_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes after is counted, under other; what was there goes on."""
-    monkeypatch.setattr(metrics, "MAX_SERIES", 2)
+def crowded() -> tuple[Counter, Histogram]:
+    """Room for two label sets more."""
     counter = Counter("x_total", "X.", ("a",))
     histogram = Histogram("d_seconds", "D.", ("a",), (1.0,))
+    for number in range(MAX_SERIES - 2):
+        counter.add((str(number),))
+        histogram.observe((str(number),), [0.5])
+    return counter, histogram
+
+
+def test_the_number_of_series_is_bounded() -> None:
+    """What comes after is counted, under other; what was there goes on."""
+    counter, histogram = crowded()
     for label in ("p", "q", "r", "s", "p"):
         counter.add((label,))
         histogram.observe((label,), [0.5])
 
-    families = parse(exposition([counter, histogram]))
+    for metric in (counter, histogram):
+        assert len(metric.values) == MAX_SERIES + 1
+    assert {labels: n for labels, n in counter.values.items() if n > 1} == {("p",): 2, ("other",): 2}
+    assert {labels[0]: cells for labels, cells in histogram.values.items() if cells != [1, 0, 0.5]} == {
+        "p": [2, 0, 1.0],
+        "other": [2, 0, 1.0],
+    }
+    assert counter.values["q",] == 1
 
-    assert {labels[0][1]: n for (_, labels), n in families["x_total"].samples.items()} == {"p": 2, "q": 1, "other": 2}
-    counts = {k[1][0][1]: n for k, n in families["d_seconds"].samples.items() if k[0] == "d_seconds_count"}
-    assert counts == {"p": 2, "q": 1, "other": 2}
 
-
-def test_what_is_not_wanted_any_more_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_wanted_any_more_is_forgotten() -> None:
     """It makes room; what overflowed belongs to nobody, and stays."""
-    monkeypatch.setattr(metrics, "MAX_SERIES", 2)
-    counter = Counter("x_total", "X.", ("a",))
-    histogram = Histogram("d_seconds", "D.", ("a",), (1.0,))
+    counter, histogram = crowded()
     for label in ("p", "q", "r"):
         counter.add((label,))
         histogram.observe((label,), [0.5])
