@@ -51,7 +51,8 @@ MAX_PIPELINED: Final = 64
 CHUNK_OVERHEAD: Final = 24
 """Bytes that a chunk may need beside its data: a 64 bit size and two line ends, with something to spare."""
 STOPPING: Final = 1.0
-"""Seconds that a client has to finish its request head when we are about to stop."""
+"""Seconds that a client has to finish its request head when we are about to stop, and that it is thought to need for
+the next one after an answer."""
 
 _FRAGMENT: Final = 0x23  # "#" by its number: looked for as bytes, it is taken for a number first, and that raises
 _IDLE: Final = 0
@@ -174,14 +175,21 @@ class EdgeProtocol(Connection):
         return self.transport.get_write_buffer_size() + body + self._held_bytes
 
     def shutdown(self) -> None:
-        """Called when uvicorn stops: finish what has begun; a new connection's request may be on its way already."""
+        """Called when uvicorn stops: finish what has begun, and what may be on its way already.
+
+        That is the request of a new connection, and the next one of a client that was answered a moment ago: closed
+        now, the connection would meet it with a reset.
+        """
         self._stopping = True
         if self._cycle is not None:
             self._cycle.keep_alive = False
-        elif self._state == _HEAD or (self._state == _IDLE and self._head_timed):
-            self.read_deadline = min(self.read_deadline, self.loop.time() + STOPPING)
-        elif self._state == _IDLE:
-            self.close()
+        elif self._state in (_IDLE, _HEAD):
+            now = self.loop.time()
+            since = now if self._state == _HEAD or self._head_timed else self.read_deadline - self.settings.keep_alive
+            if since + STOPPING <= now:
+                self.close()
+            else:
+                self.read_deadline = min(self.read_deadline, since + STOPPING)
 
     def read_late(self) -> None:
         """The head, the body or the next request did not come in time, or the first piece of a response."""

@@ -6,12 +6,14 @@ import asyncio
 import os
 import signal
 import threading
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.backend import Backend, Connection, Gate, answers, forever, pause, read_all, reply, send
-from tests.support.load import load
+from tests.support.load import Pause, load
 from tests.support.raw import request
 from tests.support.server import Balancer, balancing, pool
 from tests.support.supervised import children, serving, several
@@ -202,7 +204,23 @@ class TestWorkers:
                 until(lambda: balancer.get("/").status == 200, "service")
 
     def test_a_rolling_restart(self) -> None:
-        """SIGHUP to the supervisor: new workers one by one, and nothing fails."""
+        """
+        SIGHUP to the supervisor: new workers one by one, and nothing fails.
+
+        Neither of clients who ask all the time nor of those who have just been answered when their worker stops: that
+        it would close their connection has not been said to them.
+        """
+
+        async def both(port: int, stop: Callable[[], bool]) -> Counter[int | str]:
+            async def think() -> None:
+                await asyncio.sleep(0.04)
+
+            pauses: tuple[Pause | None, ...] = (None, think)
+            counts = await asyncio.gather(
+                *(load(port, clients=4, requests=10**9, stop=stop, pause=pause) for pause in pauses)
+            )
+            return sum(counts, Counter[int | str]())
+
         with Backend(answers(reply(b"hello"))) as backend:
             settings = {"LB_ROUTES": "/=main", **pool("main", backend)}
             with Balancer(settings, *several(2)) as balancer:
@@ -221,7 +239,7 @@ class TestWorkers:
 
                 restarting = threading.Thread(target=restart)
                 restarting.start()
-                counts = asyncio.run(load(balancer.port, clients=4, requests=10**9, stop=over.is_set))
+                counts = asyncio.run(both(balancer.port, over.is_set))
                 restarting.join()
                 assert not set(serving(balancer)) & before
 

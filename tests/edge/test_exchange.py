@@ -12,6 +12,7 @@ import pytest
 
 from app.domain.errors import BodyTooLarge
 from app.edge.cycle import HIGH_WATER
+from app.edge.protocol import STOPPING
 from tests.edge.harness import GET, INET, Edge, early, ok, read, reply, statuses, waits
 
 HOST = b"GET / HTTP/1.1\r\nHost: a\r\n"
@@ -608,7 +609,34 @@ class TestStopping:
     async def test_an_idle_connection_is_closed(self) -> None:
         edge = Edge(early)
         await edge.feed(GET)
+        edge.loop.advance(STOPPING)
         edge.protocol.shutdown()
+        assert edge.transport.closed
+
+    async def test_one_that_was_answered_a_moment_ago_may_ask_again(self) -> None:
+        """Its next request may be on its way, and would meet a connection that is closed."""
+        edge = Edge(early, keep_alive=5.0)
+        await edge.feed(GET)
+        edge.loop.advance(0.1)
+        edge.protocol.shutdown()
+        edge.loop.advance(0.8)
+        assert not edge.transport.closed
+        assert b"connection: close" in await edge.feed(GET)
+        assert edge.transport.closed
+
+    async def test_one_that_does_not_is_closed_then(self) -> None:
+        edge = Edge(early, keep_alive=5.0)
+        await edge.feed(GET)
+        edge.loop.advance(0.9)
+        edge.protocol.shutdown()
+        edge.loop.advance(0.2)
+        assert edge.transport.closed
+
+    async def test_it_is_not_kept_for_longer_than_it_would_have_been(self) -> None:
+        edge = Edge(early, keep_alive=0.5)
+        await edge.feed(GET)
+        edge.protocol.shutdown()
+        edge.loop.advance(0.6)
         assert edge.transport.closed
 
     @pytest.mark.parametrize("begun", [b"", GET[:9]])
