@@ -66,13 +66,17 @@ HEAD = f"| {'module':44} | mutants | killed | survived |  share |\n|{'-' * 46}|-
 
 @dataclass
 class Module:
-    """One module with all its mistakes; *asked* are those to try, *wide* is by all tests of its part."""
+    """One module with all its mistakes; *asked* are those to try, *wide* is by all tests of its part.
+
+    *lived* are those that nobody noticed, *timed* is how many were noticed by nothing but the time that they took.
+    """
 
     path: Path
     made: MutatedFile
     asked: list[str]
     wide: bool = False
     lived: list[str] = field(default_factory=list)
+    timed: int = 0
 
     @property
     def name(self) -> str:
@@ -163,9 +167,13 @@ class Run:
         self.learn(session)
         for module in self.modules:
             self.check(module)
-            module.lived = [mutant for mutant, status in self.results(module) if status == 0]
+            ended = list(self.results(module))
+            module.lived = [mutant for mutant, status in ended if status == 0]
+            module.timed = sum(os.WIFSIGNALED(status) for _, status in ended)
             keep(module)
             tell(line(str(module.path), len(module.asked), len(module.lived)))
+            if module.timed:
+                tell(f"{module.timed} of these were noticed by the clock alone")
         return True
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
